@@ -1,0 +1,1 @@
+//! API types of the group `trunkline.dev`: the only source of truth for manifests.

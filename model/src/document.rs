@@ -1,0 +1,445 @@
+//! The configuration document: what the control plane tells the ingesters.
+//!
+//! It travels as files of one directory (in Kubernetes the projected Secrets of a WebhookCluster).
+//! Each file is a [`Document`] of its own, as JSON, gzipped or not; together they make one
+//! [`Configuration`].
+//!
+//! Invariants:
+//! - Additive. A reader ignores fields that it does not know; a construct that must not be ignored
+//!   is named in `requires`, and a reader that does not know it refuses that one source and serves
+//!   the others.
+//! - The hash names the bytes of all files, so that whoever wrote them can ask an ingester whether
+//!   it serves them. It is keyed, because secrets are part of what it is made over.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::Sha256;
+
+use crate::headers::{HeaderColumn, HeaderSelection};
+use crate::names::{ClusterName, SourceName};
+use crate::secret::SecretBytes;
+use crate::verification::Verification;
+
+/// The version of the document's form. It rises only when a reader of the version before would
+/// misunderstand the rest; additions do not raise it.
+pub const VERSION: u32 = 1;
+
+/// Constructs that [`SourceEntry::requires`] may name and this version knows.
+pub const KNOWN_CONSTRUCTS: &[&str] = &[];
+
+/// Bound on a file after decompression. Far above what fits into a Kubernetes Secret.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// One file of the directory.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Document {
+    /// [`VERSION`] of the writer.
+    pub version: u32,
+    /// Settings of the whole cluster; exactly one file of the directory has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterSettings>,
+    /// Sources, in any number of files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceEntry>,
+}
+
+/// What holds for every source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterSettings {
+    /// The WebhookCluster.
+    pub name: ClusterName,
+    /// Random bytes that key the [`ConfigurationHash`].
+    pub hash_key: SecretBytes,
+    /// PostgreSQL as the ingest role, as a connection URL.
+    pub database_url: SecretBytes,
+    /// What a pod may use.
+    pub limits: Limits,
+}
+
+/// Bounds of one ingester.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Largest request body, in bytes, after decompression.
+    pub max_body_bytes: usize,
+    /// Bytes of requests held at once, from the first byte of a body to its commit.
+    pub bytes_in_flight: usize,
+    /// Connections that write small deliveries.
+    pub writers: usize,
+}
+
+/// A source as it is written: the envelope that every version understands, and the settings.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceEntry {
+    /// The WebhookSource.
+    pub source: SourceName,
+    /// `metadata.generation` of its manifest.
+    pub generation: i64,
+    /// Exact request paths.
+    pub paths: Vec<String>,
+    /// Constructs that a reader must know to serve this source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<String>,
+    /// Why the source is answered with 503 although its paths are known: a secret is gone, for
+    /// instance. For the owner; senders never see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unavailable: Option<String>,
+    /// [`SourceSettings`], unread until the envelope has said that they can be.
+    pub settings: Box<RawValue>,
+}
+
+impl SourceEntry {
+    /// Packs a source for travel.
+    ///
+    /// # Errors
+    /// Only when serde_json fails to serialise, which the types rule out.
+    pub fn new(
+        source: SourceName,
+        generation: i64,
+        paths: Vec<String>,
+        settings: &SourceSettings,
+    ) -> Result<Self, DocumentError> {
+        let settings = serde_json::value::to_raw_value(settings).map_err(DocumentError::Encode)?;
+        Ok(Self { source, generation, paths, requires: Vec::new(), unavailable: None, settings })
+    }
+}
+
+/// What an ingester needs to serve a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceSettings {
+    /// The partition that its rows go to.
+    pub bucket: i32,
+    /// How a body becomes rows.
+    pub body: BodyFormat,
+    /// Whether each element of a top-level array is a row of its own.
+    pub split_arrays: bool,
+    /// Headers stored with each row.
+    #[serde(default)]
+    pub include_headers: HeaderSelection,
+    /// Headers with columns of their own.
+    #[serde(default)]
+    pub header_columns: Vec<HeaderColumn>,
+    /// How a request proves its sender.
+    pub verification: Verification,
+}
+
+/// Body formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BodyFormat {
+    /// A stream of whitespace-separated JSON values.
+    Json,
+}
+
+/// A source as an ingester knows it.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The WebhookSource.
+    pub name: SourceName,
+    /// `metadata.generation` of its manifest.
+    pub generation: i64,
+    /// Exact request paths.
+    pub paths: Vec<String>,
+    /// What serves it, or why nothing does, for its owner.
+    pub settings: Result<SourceSettings, String>,
+}
+
+/// All files together.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// Names the bytes that this was read from.
+    pub hash: ConfigurationHash,
+    /// What holds for every source.
+    pub cluster: ClusterSettings,
+    /// Every source, by name.
+    pub sources: Vec<Source>,
+}
+
+/// Names the content of a configuration directory, as 64 hex digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ConfigurationHash(String);
+
+impl ConfigurationHash {
+    /// The hash as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why a directory is not a configuration. The last good one stays in use.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    /// Not a document.
+    #[error("configuration file {file:?} is not a document")]
+    Malformed {
+        /// The file's name.
+        file: String,
+        /// What is wrong with it; serde_json quotes no string values in it.
+        source: serde_json::Error,
+    },
+    /// Not readable after decompression.
+    #[error("configuration file {file:?} does not decompress")]
+    Decompress {
+        /// The file's name.
+        file: String,
+        /// The decompressor's error.
+        source: std::io::Error,
+    },
+    /// Written by a version that this one would misunderstand.
+    #[error("configuration file {file:?} has version {version}; this version reads {VERSION}")]
+    Version {
+        /// The file's name.
+        file: String,
+        /// Its version.
+        version: u32,
+    },
+    /// No file has cluster settings.
+    #[error("no configuration file has cluster settings")]
+    NoCluster,
+    /// Two files have cluster settings.
+    #[error("configuration files {first:?} and {second:?} both have cluster settings")]
+    TwoClusters {
+        /// One file.
+        first: String,
+        /// The other file.
+        second: String,
+    },
+    /// Two sources answer to one path.
+    #[error("sources {first} and {second} both have the path {path:?}")]
+    SharedPath {
+        /// The path.
+        path: String,
+        /// One source.
+        first: SourceName,
+        /// The other source.
+        second: SourceName,
+    },
+    /// Cannot be written.
+    #[error("document cannot be encoded")]
+    Encode(#[source] serde_json::Error),
+    /// Cannot be compressed.
+    #[error("document cannot be compressed")]
+    Compress(#[source] std::io::Error),
+}
+
+/// Files of a directory: name and bytes, in order of their names.
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+/// Writes a document as the bytes of one file. Equal documents give equal bytes.
+///
+/// # Errors
+/// Only when serde_json or the compressor fails on memory.
+pub fn encode(document: &Document) -> Result<Vec<u8>, DocumentError> {
+    let json = serde_json::to_vec(document).map_err(DocumentError::Encode)?;
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(&json).map_err(DocumentError::Compress)?;
+    encoder.finish().map_err(DocumentError::Compress)
+}
+
+/// Reads all files of a directory.
+///
+/// # Errors
+/// [`DocumentError`] when the files together are not one configuration. A single source that this
+/// version cannot serve is no error: its `settings` say why.
+pub fn decode(files: &Files) -> Result<Configuration, DocumentError> {
+    let mut cluster: Option<(&str, ClusterSettings)> = None;
+    let mut sources = Vec::new();
+    for (file, bytes) in files {
+        let document = decode_file(file, bytes)?;
+        if let Some(settings) = document.cluster {
+            if let Some((first, _)) = cluster {
+                return Err(DocumentError::TwoClusters {
+                    first: first.to_owned(),
+                    second: file.clone(),
+                });
+            }
+            cluster = Some((file, settings));
+        }
+        sources.extend(document.sources.into_iter().map(read_source));
+    }
+    let (_, cluster) = cluster.ok_or(DocumentError::NoCluster)?;
+    sources.sort_by(|one, other| one.name.cmp(&other.name));
+    refuse_shared_paths(&sources)?;
+    Ok(Configuration { hash: hash(files, &cluster.hash_key), cluster, sources })
+}
+
+/// The hash that [`decode`] gives to these files.
+#[must_use]
+pub fn hash(files: &Files, key: &SecretBytes) -> ConfigurationHash {
+    // HMAC takes a key of any length; `new_from_slice` cannot fail for it.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.expose()) else {
+        return ConfigurationHash(String::new());
+    };
+    for (name, bytes) in files {
+        for part in [name.as_bytes(), bytes.as_slice()] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+    }
+    ConfigurationHash(hex::encode(mac.finalize().into_bytes()))
+}
+
+fn decode_file(file: &str, bytes: &[u8]) -> Result<Document, DocumentError> {
+    let mut plain = Vec::new();
+    let json = if bytes.starts_with(&[0x1f, 0x8b]) {
+        GzDecoder::new(bytes)
+            .take(MAX_FILE_BYTES)
+            .read_to_end(&mut plain)
+            .map_err(|source| DocumentError::Decompress { file: file.to_owned(), source })?;
+        plain.as_slice()
+    } else {
+        bytes
+    };
+    let document: Document = serde_json::from_slice(json)
+        .map_err(|source| DocumentError::Malformed { file: file.to_owned(), source })?;
+    if document.version != VERSION {
+        return Err(DocumentError::Version { file: file.to_owned(), version: document.version });
+    }
+    Ok(document)
+}
+
+fn read_source(entry: SourceEntry) -> Source {
+    let unknown = entry.requires.iter().find(|name| !KNOWN_CONSTRUCTS.contains(&name.as_str()));
+    let settings = match (entry.unavailable, unknown) {
+        (Some(reason), _) => Err(reason),
+        (None, Some(construct)) => {
+            Err(format!("this ingester's version does not know {construct:?}; upgrade its image"))
+        }
+        (None, None) => serde_json::from_str(entry.settings.get())
+            // The error could quote a value, so only its place is kept.
+            .map_err(|error| {
+                format!(
+                    "this ingester's version does not understand the settings (column {}); \
+                     upgrade its image",
+                    error.column()
+                )
+            }),
+    };
+    Source { name: entry.source, generation: entry.generation, paths: entry.paths, settings }
+}
+
+fn refuse_shared_paths(sources: &[Source]) -> Result<(), DocumentError> {
+    let mut owners: BTreeMap<&str, &SourceName> = BTreeMap::new();
+    for source in sources {
+        for path in &source.paths {
+            match owners.insert(path, &source.name) {
+                Some(first) if *first != source.name => {
+                    return Err(DocumentError::SharedPath {
+                        path: path.clone(),
+                        first: first.clone(),
+                        second: source.name.clone(),
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> SourceSettings {
+        SourceSettings {
+            bucket: 7,
+            body: BodyFormat::Json,
+            split_arrays: true,
+            include_headers: HeaderSelection::default(),
+            header_columns: Vec::new(),
+            verification: Verification::None,
+        }
+    }
+
+    fn entry(name: &str, path: &str) -> SourceEntry {
+        SourceEntry::new(name.parse().unwrap(), 3, vec![path.to_owned()], &settings()).unwrap()
+    }
+
+    fn cluster() -> Document {
+        Document {
+            version: VERSION,
+            cluster: Some(ClusterSettings {
+                name: "default/main".parse().unwrap(),
+                hash_key: SecretBytes::new(b"key".to_vec()),
+                database_url: SecretBytes::new(b"postgres://u:p@h/d".to_vec()),
+                limits: Limits { max_body_bytes: 1, bytes_in_flight: 2, writers: 3 },
+            }),
+            sources: vec![entry("default/a", "/a")],
+        }
+    }
+
+    fn shard(sources: Vec<SourceEntry>) -> Document {
+        Document { version: VERSION, cluster: None, sources }
+    }
+
+    fn files(documents: &[(&str, &Document)]) -> Files {
+        documents.iter().map(|(name, doc)| ((*name).to_owned(), encode(doc).unwrap())).collect()
+    }
+
+    #[test]
+    fn shards_make_one_configuration() {
+        let second = shard(vec![entry("default/b", "/b")]);
+        let configuration =
+            decode(&files(&[("0.json.gz", &cluster()), ("1.json.gz", &second)])).unwrap();
+        let names: Vec<_> = configuration.sources.iter().map(|s| s.name.to_string()).collect();
+        assert_eq!(names, ["default/a", "default/b"]);
+        assert_eq!(configuration.sources[0].settings, Ok(settings()));
+        assert_eq!(configuration.cluster.limits.writers, 3);
+    }
+
+    #[test]
+    fn the_hash_follows_every_byte_and_its_key() {
+        let one = files(&[("0", &cluster())]);
+        let two = files(&[("1", &cluster())]);
+        let key = SecretBytes::new(b"key".to_vec());
+        assert_eq!(decode(&one).unwrap().hash, hash(&one, &key));
+        assert_ne!(hash(&one, &key), hash(&two, &key));
+        assert_ne!(hash(&one, &key), hash(&one, &SecretBytes::new(b"other".to_vec())));
+    }
+
+    #[test]
+    fn a_construct_from_the_future_refuses_its_source_alone() {
+        let mut future = entry("default/b", "/b");
+        future.requires = vec!["body.protobuf".to_owned()];
+        let mut odd = entry("default/c", "/c");
+        odd.settings = RawValue::from_string(r#"{"body":"Protobuf"}"#.to_owned()).unwrap();
+        let configuration =
+            decode(&files(&[("0", &cluster()), ("1", &shard(vec![future, odd]))])).unwrap();
+        let served: Vec<_> = configuration.sources.iter().map(|s| s.settings.is_ok()).collect();
+        assert_eq!(served, [true, false, false]);
+        assert!(configuration.sources[1].settings.as_ref().unwrap_err().contains("body.protobuf"));
+    }
+
+    #[test]
+    fn a_field_from_the_future_is_ignored() {
+        let json = br#"{"version":1,"colour":"blue","cluster":{"name":"default/main","hashKey":"00",
+            "databaseUrl":"00","limits":{"maxBodyBytes":1,"bytesInFlight":1,"writers":1,"x":1}}}"#;
+        let files = Files::from([("0.json".to_owned(), json.to_vec())]);
+        assert!(decode(&files).unwrap().sources.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_one_configuration_is_refused() {
+        let shared = shard(vec![entry("default/b", "/a")]);
+        let newer = Document { version: VERSION + 1, cluster: None, sources: Vec::new() };
+        assert!(matches!(decode(&Files::new()), Err(DocumentError::NoCluster)));
+        let cases = [(shared, "path"), (newer, "version"), (cluster(), "cluster settings")];
+        for (document, word) in cases {
+            let error = decode(&files(&[("0", &cluster()), ("1", &document)])).unwrap_err();
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+}

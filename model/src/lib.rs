@@ -1,0 +1,13 @@
+//! What every room of Trunkline shares, and nothing else: names, the list of columns, verification
+//! schemes and the configuration document that travels from the control plane to the ingesters.
+//!
+//! Invariant: pure. No I/O, no async, no Kubernetes, no database client; a value of this crate can
+//! be built and compared in a unit test.
+
+pub mod columns;
+pub mod document;
+pub mod headers;
+pub mod names;
+pub mod presets;
+pub mod secret;
+pub mod verification;

@@ -1,0 +1,1 @@
+//! Harnesses and behaviour tests through the real front door.

@@ -1,0 +1,1 @@
+//! What lives in PostgreSQL: tables, partitions, views, roles and the catalog.
