@@ -1,0 +1,252 @@
+//! Runs steps: which are needed, then each in a transaction of its own.
+//!
+//! Invariants:
+//! - Nobody waits behind us for long: a statement that does not get its lock within
+//!   [`LOCK_TIMEOUT_MS`] gives up its place in the queue, and is tried again after a random pause
+//!   (everyone who comes after a waiting ACCESS EXCLUSIVE waits with it).
+//! - No lock that others want is held while a packet travels: the statements and their COMMIT are
+//!   sent together.
+//! - No session state, for PgBouncer's transaction pooling: SET LOCAL, advisory locks of the
+//!   transaction, and only the calls of the driver that leave no named statement behind
+//!   (`batch_execute`, `query_typed` with built-in result types).
+
+use std::time::Duration;
+
+use rand::Rng;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row};
+
+use crate::error::Error;
+use crate::step::{Outcome, Report, Step};
+
+/// How long a statement may queue for a lock that others want, in milliseconds. Each try can stall
+/// them that long.
+const LOCK_TIMEOUT_MS: u32 = 50;
+
+/// How often a step is tried before it is left for the next run.
+const TRIES: u32 = 6;
+
+/// Shortest and longest pause between two tries, in milliseconds.
+const PAUSE_MS: std::ops::Range<u64> = 100..400;
+
+/// Serialises everything that changes the schema of one database: an advisory lock's key is its
+/// database's own. ASCII of `trunklin`.
+const DDL_LOCK: i64 = 0x7472_756e_6b6c_696e;
+
+/// How long to queue for [`DDL_LOCK`], in milliseconds. Nobody but us queues there.
+const DDL_LOCK_TIMEOUT_MS: u32 = 20_000;
+
+/// When the server gives up on a statement, in milliseconds. A connection that has to be given up
+/// must not leave a statement behind that waits in a queue.
+const STATEMENT_TIMEOUT_MS: u32 = 30_000;
+
+/// When we give up on an answer: above all of the server's own limits together.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Most tests sent in one query.
+const TESTS_PER_QUERY: usize = 500;
+
+/// Reads rows, with names resolved as written and times in UTC.
+///
+/// The result's types must be built-in ones: for others the driver would prepare a statement.
+pub(crate) async fn read(
+    client: &Client,
+    doing: &str,
+    sql: &str,
+    parameters: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<Vec<Row>, Error> {
+    answered(doing, async {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; \
+                     SET LOCAL search_path = ''; SET LOCAL TimeZone = 'UTC'";
+        let rows = async {
+            client.batch_execute(begin).await?;
+            client.query_typed(sql, parameters).await
+        };
+        let rows = rows.await;
+        // Even after an error, so that the session is left clean.
+        let ended = client.batch_execute("ROLLBACK").await;
+        rows.and_then(|rows| ended.map(|()| rows))
+    })
+    .await
+}
+
+/// For each step, whether it is needed.
+pub(crate) async fn needed(client: &Client, steps: &[&Step]) -> Result<Vec<bool>, Error> {
+    let doing = "compare the database with what is desired";
+    let mut verdicts = Vec::with_capacity(steps.len());
+    for chunk in steps.chunks(TESTS_PER_QUERY) {
+        let tests: Vec<_> = chunk
+            .iter()
+            .map(|step| format!("({})", step.needed))
+            .collect();
+        let sql = format!("SELECT ARRAY[{}]::boolean[]", tests.join(", "));
+        let rows = read(client, doing, &sql, &[]).await?;
+        verdicts.extend(column::<Vec<bool>>(&rows, doing, 0)?);
+    }
+    Ok(verdicts)
+}
+
+/// Does what is needed of `steps`; one whose lock is not to be had is left pending.
+pub(crate) async fn run_needed(client: &Client, steps: &[Step]) -> Result<Report, Error> {
+    let mut report = Report::default();
+    let verdicts = needed(client, &steps.iter().collect::<Vec<_>>()).await?;
+    for (step, _) in steps.iter().zip(verdicts).filter(|(_, needed)| *needed) {
+        report.add(step, run(client, step).await?);
+    }
+    Ok(report)
+}
+
+/// Does a step that everything after it rests on.
+pub(crate) async fn run_or_fail(client: &Client, step: &Step) -> Result<Report, Error> {
+    match run(client, step).await? {
+        Outcome::Locked => Err(Error::Locked {
+            doing: step.what.clone(),
+        }),
+        outcome => Ok(Report::of(step, outcome)),
+    }
+}
+
+/// Does a step if it is still needed once we hold the DDL lock.
+pub(crate) async fn run(client: &Client, step: &Step) -> Result<Outcome, Error> {
+    for attempt in 1..=TRIES {
+        match answered(&step.what, attempt_once(client, step)).await {
+            Err(error) if error.code().is_some_and(|code| is_contention(code, &error)) => {
+                tracing::debug!(step = step.what, attempt, "lock not available");
+            }
+            Err(error) => return Err(explain(client, step, error).await),
+            Ok(outcome) => return Ok(outcome),
+        }
+        let pause = rand::rng().random_range(PAUSE_MS);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+    Ok(Outcome::Locked)
+}
+
+async fn attempt_once(client: &Client, step: &Step) -> Result<Outcome, tokio_postgres::Error> {
+    let outcome = async {
+        // A process that is stopped between two packets must not keep the DDL lock for ever.
+        client
+            .batch_execute(&format!(
+                "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; \
+                 SET LOCAL search_path = ''; SET LOCAL TimeZone = 'UTC'; \
+                 SET LOCAL client_min_messages = error; \
+                 SET LOCAL idle_in_transaction_session_timeout = {STATEMENT_TIMEOUT_MS}; \
+                 SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}; \
+                 SET LOCAL lock_timeout = {DDL_LOCK_TIMEOUT_MS}; \
+                 SELECT pg_advisory_xact_lock({DDL_LOCK}); \
+                 SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"
+            ))
+            .await?;
+        let rows = client
+            .query_typed(&format!("SELECT {}", step.needed), &[])
+            .await?;
+        let needed = rows
+            .first()
+            .map(|row| row.try_get(0))
+            .transpose()?
+            .unwrap_or(false);
+        if !needed {
+            client.batch_execute("ROLLBACK").await?;
+            return Ok(Outcome::NotNeeded);
+        }
+        client
+            .batch_execute(&format!("{}; COMMIT", step.sql))
+            .await?;
+        Ok(Outcome::Done)
+    };
+    let outcome = outcome.await;
+    if outcome.is_err() {
+        // When this fails too, the connection is gone and the transaction with it.
+        let _ = client.batch_execute("ROLLBACK").await;
+    }
+    outcome
+}
+
+/// Whether another try can succeed by itself.
+fn is_contention(code: &SqlState, error: &Error) -> bool {
+    match *code {
+        SqlState::LOCK_NOT_AVAILABLE
+        | SqlState::T_R_DEADLOCK_DETECTED
+        | SqlState::T_R_SERIALIZATION_FAILURE => true,
+        // Two sessions granted on one object, or altered one role, at the same time; roles are
+        // shared by all databases of the server and the DDL lock is not. The catalog has no
+        // SQLSTATE of its own for it: "tuple concurrently updated".
+        SqlState::INTERNAL_ERROR => match error {
+            Error::Statement { source, .. } => source
+                .as_db_error()
+                .is_some_and(|error| error.message().contains("tuple concurrently")),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// Adds to a refusal of rights what would allow the step.
+async fn explain(client: &Client, step: &Step, error: Error) -> Error {
+    let Error::Statement { doing, source } = error else {
+        return error;
+    };
+    if source.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        return Error::Statement { doing, source };
+    }
+    let rows = read(
+        client,
+        "read the role's name",
+        "SELECT current_user::text",
+        &[],
+    )
+    .await;
+    let role = rows
+        .and_then(|rows| column(&rows, "read the role's name", 0))
+        .unwrap_or_else(|_| "of the database URL".to_owned());
+    let fix = step.fix.replace(
+        CURRENT_ROLE,
+        &trunkline_model::names::quote_identifier(&role),
+    );
+    Error::Denied {
+        role,
+        doing,
+        fix,
+        source,
+    }
+}
+
+/// Stands for the owner's role in [`Step::fix`].
+pub(crate) const CURRENT_ROLE: &str = "{owner}";
+
+/// The value of the first row's column, as a type that the query's text guarantees.
+pub(crate) fn column<'a, T: tokio_postgres::types::FromSql<'a>>(
+    rows: &'a [Row],
+    doing: &str,
+    index: usize,
+) -> Result<T, Error> {
+    let row = rows.first().ok_or_else(|| Error::NoRow {
+        doing: doing.to_owned(),
+    })?;
+    field(row, doing, index)
+}
+
+/// A row's column, as a type that the query's text guarantees.
+pub(crate) fn field<'a, T: tokio_postgres::types::FromSql<'a>>(
+    row: &'a Row,
+    doing: &str,
+    index: usize,
+) -> Result<T, Error> {
+    row.try_get(index)
+        .map_err(|source| Error::statement(doing, source))
+}
+
+/// Bounds a conversation with the server.
+async fn answered<T>(
+    doing: &str,
+    conversation: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, conversation).await {
+        Ok(result) => result.map_err(|source| Error::statement(doing, source)),
+        Err(_) => Err(Error::Unanswered {
+            doing: doing.to_owned(),
+            within: ANSWER_TIMEOUT,
+        }),
+    }
+}

@@ -1,0 +1,124 @@
+//! What the database says about itself and about us. Reads only.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Row};
+
+use crate::apply::{column, field, read};
+use crate::error::Error;
+
+/// Comments that mark what is ours, by the name of what exists.
+pub(crate) type Marks = BTreeMap<String, Option<String>>;
+
+/// True once the table of versions exists. By name and not by `to_regclass`, which fails for a
+/// schema that belongs to someone else.
+pub(crate) const HAS_LAYOUT: &str = "EXISTS (SELECT FROM pg_class c JOIN pg_namespace n \
+     ON n.oid = c.relnamespace WHERE n.nspname = 'trunkline' AND c.relname = 'layout')";
+
+/// A row of `trunkline.sources`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SourceRow {
+    pub(crate) bucket: i32,
+    pub(crate) source: String,
+    pub(crate) cluster: String,
+    pub(crate) schema: String,
+    pub(crate) removed: bool,
+}
+
+/// The layout's version: None in a database that has none, 0 when its creation was cut short.
+pub(crate) async fn layout_version(client: &Client) -> Result<Option<i32>, Error> {
+    let doing = "read the layout's version";
+    let rows = read(client, doing, &format!("SELECT {HAS_LAYOUT}"), &[]).await?;
+    if !column(&rows, doing, 0)? {
+        return Ok(None);
+    }
+    let sql = "SELECT coalesce(max(version), 0) FROM trunkline.layout";
+    let rows = read(client, doing, sql, &[]).await?;
+    column(&rows, doing, 0).map(Some)
+}
+
+/// Every source that has storage, removed ones included.
+pub(crate) async fn sources(client: &Client) -> Result<Vec<SourceRow>, Error> {
+    let doing = "read trunkline.sources";
+    let sql = "SELECT bucket, source, cluster, schema, removed_at IS NOT NULL \
+               FROM trunkline.sources ORDER BY bucket";
+    let rows = read(client, doing, sql, &[]).await?;
+    let source_row = |row: &Row| {
+        Ok(SourceRow {
+            bucket: field(row, doing, 0)?,
+            source: field(row, doing, 1)?,
+            cluster: field(row, doing, 2)?,
+            schema: field(row, doing, 3)?,
+            removed: field(row, doing, 4)?,
+        })
+    };
+    rows.iter().map(source_row).collect()
+}
+
+/// The comments of those of `names` that are schemas.
+pub(crate) async fn schema_marks(client: &Client, names: &[&str]) -> Result<Marks, Error> {
+    let sql = "SELECT nspname::text, obj_description(oid, 'pg_namespace') FROM pg_namespace \
+               WHERE nspname = ANY($1)";
+    marks(client, "read the comments of schemas", sql, names).await
+}
+
+/// The comments of those of `names` that are roles.
+pub(crate) async fn role_marks(client: &Client, names: &[&str]) -> Result<Marks, Error> {
+    let sql = "SELECT rolname::text, shobj_description(oid, 'pg_authid') FROM pg_roles \
+               WHERE rolname = ANY($1)";
+    marks(client, "read the comments of roles", sql, names).await
+}
+
+async fn marks(client: &Client, doing: &str, sql: &str, names: &[&str]) -> Result<Marks, Error> {
+    let rows = read(client, doing, sql, &[(&names, Type::TEXT_ARRAY)]).await?;
+    rows.iter()
+        .map(|row| Ok((field(row, doing, 0)?, field(row, doing, 1)?)))
+        .collect()
+}
+
+/// Tables of ours in `trunkline_data` that hang on nothing: a run ended before it attached them.
+pub(crate) async fn detached_tables(client: &Client) -> Result<Vec<String>, Error> {
+    let doing = "look for detached tables";
+    let sql = "SELECT 'trunkline_data.' || quote_ident(c.relname) FROM pg_class c \
+               JOIN pg_namespace n ON n.oid = c.relnamespace \
+               WHERE n.nspname = 'trunkline_data' AND c.relkind IN ('r', 'p') \
+               AND NOT c.relispartition AND c.relname ~ '^bucket_[0-9]+(_[0-9]{8})?$'";
+    let rows = read(client, doing, sql, &[]).await?;
+    rows.iter().map(|row| field(row, doing, 0)).collect()
+}
+
+/// Today by the database's clock, in UTC: partitions are made by `received_at`, which is that
+/// clock's.
+pub(crate) async fn today(client: &Client) -> Result<Date, Error> {
+    let doing = "read the database's clock";
+    let sql = "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD')";
+    let rows = read(client, doing, sql, &[]).await?;
+    let text: String = column(&rows, doing, 0)?;
+    text.parse().map_err(|_| Error::Clock(text))
+}
+
+/// Who may do what with a relation, as `GRANT` words it: privilege, grantee, whether with grant
+/// option. The owner's own rights are left out.
+pub(crate) async fn grants(
+    client: &Client,
+    relation: &str,
+) -> Result<Vec<(String, String, bool)>, Error> {
+    let doing = "read the grants of a view";
+    let sql = "SELECT a.privilege_type::text, coalesce(quote_ident(r.rolname), 'PUBLIC'), \
+               a.is_grantable \
+               FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a \
+               LEFT JOIN pg_roles r ON r.oid = a.grantee \
+               WHERE c.oid = to_regclass($1) AND a.grantee <> c.relowner \
+               AND (a.grantee = 0 OR r.oid IS NOT NULL) ORDER BY 2, 1";
+    let rows = read(client, doing, sql, &[(&relation, Type::TEXT)]).await?;
+    let grant = |row: &Row| {
+        Ok((
+            field(row, doing, 0)?,
+            field(row, doing, 1)?,
+            field(row, doing, 2)?,
+        ))
+    };
+    rows.iter().map(grant).collect()
+}

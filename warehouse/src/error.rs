@@ -1,0 +1,316 @@
+//! What can go wrong with the database, each with the field to look at and the fix.
+//!
+//! Invariant: no text here quotes a password or any other part of a connection URL than host, port,
+//! role and database.
+
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+use trunkline_model::names::{SourceName, quote_identifier, quote_literal};
+
+/// Why the warehouse as a whole could not be reached or changed.
+///
+/// `Display` prints one error alone; the chain of `source()` holds the server's own words.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The URL cannot be read. Its parser's text is left out, because it can quote a password that
+    /// was not percent-encoded.
+    #[error(
+        "the database URL is not a PostgreSQL URL; write \
+         postgres://USER:PASSWORD@HOST:PORT/DATABASE, with special characters of the password \
+         percent-encoded"
+    )]
+    Url,
+    /// The URL asks for a protection that would have to be ignored.
+    #[error(
+        "the database URL asks for TLS (sslmode={0}), which this version does not support; \
+         set sslmode=disable where the network may be trusted"
+    )]
+    TlsAsked(&'static str),
+    /// The server lets nobody in without TLS.
+    #[error(
+        "PostgreSQL at {address} takes only TLS connections from here, which this version does \
+         not support; allow this address by a `host` line in pg_hba.conf"
+    )]
+    TlsRequired {
+        /// Hosts and ports of the URL.
+        address: String,
+        /// The server's answer.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// No server answers.
+    #[error(
+        "no PostgreSQL answers at {address}; check host and port in the database URL and that the \
+         server runs"
+    )]
+    Unreachable {
+        /// Hosts and ports of the URL.
+        address: String,
+        /// The system's answer.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// Something answers, too slowly.
+    #[error(
+        "PostgreSQL at {address} did not finish a login within {} s; check host and port in the \
+         database URL and that the server is not overloaded",
+        within.as_secs()
+    )]
+    ConnectTimeout {
+        /// Hosts and ports of the URL.
+        address: String,
+        /// How long was waited.
+        within: Duration,
+    },
+    /// 28P01.
+    #[error(
+        "PostgreSQL refused the password of role {role:?}; correct user or password in the \
+         database URL"
+    )]
+    Password {
+        /// The role that was to log in.
+        role: String,
+        /// The server's answer.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// 3D000.
+    #[error(
+        "database {database:?} does not exist; create it with `CREATE DATABASE {}` or correct the \
+         database URL",
+        quote_identifier(database)
+    )]
+    NoDatabase {
+        /// The database of the URL.
+        database: String,
+        /// The server's answer.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// The server turned the login down for another reason.
+    #[error("PostgreSQL at {address} does not let role {role:?} in")]
+    Refused {
+        /// Hosts and ports of the URL.
+        address: String,
+        /// The role that was to log in.
+        role: String,
+        /// The server's answer.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// The server is older than [`crate::OLDEST_MAJOR`].
+    #[error("PostgreSQL {0} is too old; use PostgreSQL {oldest} or newer", oldest = crate::OLDEST_MAJOR)]
+    TooOld(i32),
+    /// 25006: a standby, or a primary that takes no writes.
+    #[error("the database takes no writes (a standby?); name the primary in the database URL")]
+    ReadOnly(#[source] Option<tokio_postgres::Error>),
+    /// A newer version of Trunkline has been here.
+    #[error(
+        "the layout of this database has version {found} and this program knows {known}; upgrade \
+         this program (nothing was changed)"
+    )]
+    NewerLayout {
+        /// The version in the database.
+        found: i32,
+        /// The newest version that this program knows.
+        known: i32,
+    },
+    /// Nothing has prepared the database.
+    #[error("the layout of this database is missing or not up to date; run `ensure_layout` first")]
+    NoLayout,
+    /// A schema of Trunkline's own is taken by someone else.
+    #[error(
+        "schema {schema:?} exists and does not bear trunkline's mark; drop or rename it, or, if it \
+         is meant for trunkline, run: COMMENT ON SCHEMA {} IS {}",
+        quote_identifier(schema),
+        quote_literal(mark)
+    )]
+    ForeignSchema {
+        /// The schema.
+        schema: String,
+        /// The comment that would make it ours.
+        mark: String,
+    },
+    /// A role that would be ours is taken by someone else.
+    #[error(transparent)]
+    ForeignRole(#[from] ForeignRole),
+    /// A password that no login can have.
+    #[error("the ingest password is empty or has a NUL byte; choose another one")]
+    UnusablePassword,
+    /// 42501.
+    #[error("role {role:?} may not {doing}; run as its administrator: {fix}")]
+    Denied {
+        /// The owner's role.
+        role: String,
+        /// What was to be done.
+        doing: String,
+        /// The statement that allows it.
+        fix: String,
+        /// The server's answer.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// Others hold locks that a step needs, and did not let go.
+    #[error("could not {doing}: other sessions hold the lock; it is safe to try again")]
+    Locked {
+        /// What was to be done.
+        doing: String,
+    },
+    /// The server refused a statement.
+    #[error("could not {doing}")]
+    Statement {
+        /// What was to be done.
+        doing: String,
+        /// The server's answer.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// The connection ended under a statement.
+    #[error("the connection to PostgreSQL broke while trying to {doing}; it is safe to try again")]
+    ConnectionLost {
+        /// What was to be done.
+        doing: String,
+        /// What the driver saw.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// The database's clock shows a year that no calendar of ours reaches.
+    #[error("the clock of the database server says {0}; set it right")]
+    Clock(String),
+    /// A query that always gives a row gave none.
+    #[error("PostgreSQL gave no answer when asked to {doing}; is a proxy in between?")]
+    NoRow {
+        /// What was to be done.
+        doing: String,
+    },
+    /// The server did not answer a statement.
+    #[error(
+        "PostgreSQL did not answer within {} s while trying to {doing}; it is safe to try again",
+        within.as_secs()
+    )]
+    Unanswered {
+        /// What was to be done.
+        doing: String,
+        /// How long was waited.
+        within: Duration,
+    },
+}
+
+impl Error {
+    /// Sorts an error of a statement.
+    pub(crate) fn statement(doing: &str, source: tokio_postgres::Error) -> Self {
+        let doing = doing.to_owned();
+        match source.code() {
+            Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => Self::ReadOnly(Some(source)),
+            // The server ended the session: shutdown, crash recovery, an administrator.
+            Some(
+                &SqlState::ADMIN_SHUTDOWN
+                | &SqlState::CRASH_SHUTDOWN
+                | &SqlState::CANNOT_CONNECT_NOW
+                | &SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+            )
+            | None => Self::ConnectionLost { doing, source },
+            Some(_) => Self::Statement { doing, source },
+        }
+    }
+
+    /// The SQLSTATE of the server's answer, when that is what the error is about.
+    pub(crate) fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Statement { source, .. } | Self::Denied { source, .. } => source.code(),
+            _ => None,
+        }
+    }
+
+    /// Whether it concerns the one object that was being changed, so that others can go on.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(
+            self,
+            Self::Statement { .. }
+                | Self::Denied { .. }
+                | Self::Locked { .. }
+                | Self::ForeignRole(_)
+        )
+    }
+}
+
+/// A role has a name that Trunkline would give, and someone else made it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "role {role:?} exists and does not bear trunkline's mark; drop or rename it, or, if it is meant \
+     for this database, run: COMMENT ON ROLE {} IS {}",
+    quote_identifier(role),
+    quote_literal(mark)
+)]
+pub struct ForeignRole {
+    /// The role.
+    pub role: String,
+    /// The comment that would make it ours.
+    pub mark: String,
+}
+
+/// Why one source has no storage or no relation, while the others do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// Someone else's schema.
+    #[error(
+        "schema {schema:?} exists and is not trunkline's; name another one in spec.schema, or, if \
+         it is meant for this source, run: COMMENT ON SCHEMA {} IS {}",
+        quote_identifier(schema),
+        quote_literal(mark)
+    )]
+    ForeignSchema {
+        /// The schema.
+        schema: String,
+        /// The comment that would make it this source's.
+        mark: String,
+    },
+    /// Another source's schema, even if that source has been removed: its rows are in there.
+    #[error("schema {schema:?} belongs to source {owner}; name another one in spec.schema")]
+    SchemaTaken {
+        /// The schema.
+        schema: String,
+        /// The source, as its mark or the catalog names it.
+        owner: String,
+    },
+    /// The source was here before, under another schema.
+    #[error(
+        "the rows of source {name} are in schema {recorded:?}; set spec.schema to it, or give the \
+         source another name"
+    )]
+    OtherSchema {
+        /// The source.
+        name: SourceName,
+        /// Its schema.
+        recorded: String,
+    },
+    /// Another cluster of the same database serves it.
+    #[error(
+        "source {name} is served by cluster {cluster}; remove it there first or correct \
+         spec.clusterRef"
+    )]
+    OtherCluster {
+        /// The source.
+        name: SourceName,
+        /// The cluster that serves it, as the catalog names it.
+        cluster: String,
+    },
+    /// More sources with storage of their own than a database carries well.
+    #[error(
+        "this database holds {limit} sources, which is its limit (memory, locks and checkpoints \
+         grow with each); use another database for this one"
+    )]
+    TooManySources {
+        /// The limit.
+        limit: usize,
+    },
+    /// The reader group's name is taken.
+    #[error(transparent)]
+    ForeignRole(#[from] ForeignRole),
+    /// The database refused a step of this source.
+    #[error(transparent)]
+    Database(#[from] Box<Error>),
+}

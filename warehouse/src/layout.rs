@@ -1,0 +1,323 @@
+//! What exists once per database: two schemas, the parent of all events, the catalog.
+//!
+//! Invariants:
+//! - Expand only. A migration adds; nothing that a program of the version before reads or writes
+//!   goes away or changes its meaning.
+//! - A schema that exists without our mark is never touched.
+
+use tokio_postgres::Client;
+use trunkline_model::columns::{COLUMNS, ColumnSpec};
+use trunkline_model::names::{quote_identifier, quote_literal};
+
+use crate::apply::{CURRENT_ROLE, run_needed, run_or_fail};
+use crate::catalog;
+use crate::error::Error;
+use crate::preflight::Preflight;
+use crate::step::{Report, Step};
+
+/// The comment on the two schemas that says that they are ours.
+const MARK: &str = "trunkline: layout";
+
+/// Trunkline's own schemas: the catalog and the parent; the partitions, which nobody names.
+const SCHEMAS: [&str; 2] = ["trunkline", "trunkline_data"];
+
+/// The parent of all partitions.
+pub(crate) const EVENTS: &str = "trunkline.events";
+
+/// A change of the layout that the list of columns does not describe.
+struct Migration {
+    /// The version that the database has afterwards.
+    version: i32,
+    what: &'static str,
+    sql: fn() -> String,
+}
+
+/// All of them, in order. A migration that has been released is never edited: a database that went
+/// through it would differ from one that did not.
+const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    what: "create the catalog and trunkline.events",
+    sql: first_layout,
+}];
+
+/// The version that this program brings a database to.
+fn known_version() -> i32 {
+    MIGRATIONS.last().map_or(0, |migration| migration.version)
+}
+
+/// Brings an empty or older database to the layout of this version.
+pub(crate) async fn ensure(client: &Client, server: &Preflight) -> Result<Report, Error> {
+    refuse_newer(catalog::layout_version(client).await?)?;
+    let mut report = Report::default();
+    let marks = catalog::schema_marks(client, &SCHEMAS).await?;
+    if let Some((schema, _)) = marks.iter().find(|(_, mark)| mark.as_deref() != Some(MARK)) {
+        return Err(Error::ForeignSchema {
+            schema: schema.clone(),
+            mark: MARK.to_owned(),
+        });
+    }
+    let mut steps: Vec<_> = SCHEMAS
+        .iter()
+        .map(|name| create_schema(name, MARK, &server.database))
+        .collect();
+    steps.push(create_version_table());
+    report.absorb(run_needed(client, &steps).await?);
+
+    // Another process may be a version ahead and have been faster.
+    let version = catalog::layout_version(client).await?;
+    refuse_newer(version)?;
+    for migration in MIGRATIONS
+        .iter()
+        .filter(|next| Some(next.version) > version)
+    {
+        report.absorb(run_or_fail(client, &migrate(migration)).await?);
+    }
+    // A table that is detached (a run ended before its last step) has to match the parent again
+    // before it can be attached.
+    let mut tables = vec![EVENTS.to_owned()];
+    tables.extend(catalog::detached_tables(client).await?);
+    let columns: Vec<_> = tables
+        .iter()
+        .flat_map(|table| add_columns(table, COLUMNS))
+        .collect();
+    report.absorb(run_needed(client, &columns).await?);
+    Ok(report)
+}
+
+/// Refuses a database that this program must not provision: no layout, or one from the future.
+pub(crate) async fn require(client: &Client) -> Result<(), Error> {
+    let version = catalog::layout_version(client).await?;
+    refuse_newer(version)?;
+    if version == Some(known_version()) {
+        Ok(())
+    } else {
+        Err(Error::NoLayout)
+    }
+}
+
+fn refuse_newer(version: Option<i32>) -> Result<(), Error> {
+    let known = known_version();
+    match version {
+        Some(found) if found > known => Err(Error::NewerLayout { found, known }),
+        _ => Ok(()),
+    }
+}
+
+/// A schema with its mark. Nobody gets at it by default privileges that were meant for others.
+pub(crate) fn create_schema(name: &str, mark: &str, database: &str) -> Step {
+    let quoted = quote_identifier(name);
+    Step {
+        what: format!("create schema {name}"),
+        needed: format!(
+            "NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = {})",
+            quote_literal(name)
+        ),
+        sql: format!(
+            "CREATE SCHEMA {quoted};\n\
+             REVOKE ALL ON SCHEMA {quoted} FROM PUBLIC;\n\
+             COMMENT ON SCHEMA {quoted} IS {}",
+            quote_literal(mark)
+        ),
+        fix: format!(
+            "GRANT CREATE ON DATABASE {} TO {CURRENT_ROLE}",
+            quote_identifier(database)
+        ),
+    }
+}
+
+fn create_version_table() -> Step {
+    Step {
+        what: "create table trunkline.layout".to_owned(),
+        needed: format!("NOT ({})", catalog::HAS_LAYOUT),
+        sql: "CREATE TABLE trunkline.layout (\n  \
+              version integer PRIMARY KEY,\n  \
+              applied_at timestamptz NOT NULL DEFAULT now()\n);\n\
+              REVOKE ALL ON trunkline.layout FROM PUBLIC;\n\
+              COMMENT ON TABLE trunkline.layout IS 'Versions of the layout of this database.'"
+            .to_owned(),
+        fix: grant_schemas(),
+    }
+}
+
+fn migrate(migration: &Migration) -> Step {
+    let version = migration.version;
+    Step {
+        what: format!("{} (layout version {version})", migration.what),
+        needed: format!("NOT EXISTS (SELECT FROM trunkline.layout WHERE version >= {version})"),
+        sql: format!(
+            "{};\nINSERT INTO trunkline.layout (version) VALUES ({version})",
+            (migration.sql)()
+        ),
+        fix: grant_schemas(),
+    }
+}
+
+fn grant_schemas() -> String {
+    format!("GRANT ALL ON SCHEMA trunkline, trunkline_data TO {CURRENT_ROLE}")
+}
+
+fn first_layout() -> String {
+    let columns: Vec<_> = COLUMNS
+        .iter()
+        .map(|spec| format!("  {}", definition(spec)))
+        .collect();
+    let comments: Vec<_> = COLUMNS.iter().map(|spec| comment(EVENTS, spec)).collect();
+    format!(
+        "CREATE TABLE {EVENTS} (\n{}\n) PARTITION BY LIST (bucket);\n\
+         COMMENT ON TABLE {EVENTS} IS 'All events of all sources. Read the views of the sources \
+         (trunkline.webhook_sources names them) and not this table.';\n\
+         {};\n\
+         {CATALOG}",
+        columns.join(",\n"),
+        comments.join(";\n"),
+    )
+}
+
+/// The catalog. Its view shows a reader the relations that the reader may read.
+///
+/// It joins the system catalogs by name because `to_regclass` fails for a schema that the reader
+/// may not use. Functions in a view run as whoever reads it, so that the privileges asked for are
+/// the reader's.
+const CATALOG: &str = "\
+CREATE TABLE trunkline.sources (
+  bucket integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  source text NOT NULL UNIQUE,
+  cluster text NOT NULL,
+  schema text NOT NULL UNIQUE,
+  url text,
+  events_fingerprint text,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  removed_at timestamptz
+);
+COMMENT ON TABLE trunkline.sources IS \
+'Sources that have storage in this database, removed ones included: their rows are kept.';
+COMMENT ON COLUMN trunkline.sources.bucket IS \
+'Partition of trunkline.events that holds the rows. Never given to another source.';
+COMMENT ON COLUMN trunkline.sources.events_fingerprint IS \
+'Names the definition that the view events was last given.';
+CREATE VIEW trunkline.webhook_sources WITH (security_barrier = true) AS
+SELECT s.source AS name, s.url, s.cluster, s.schema || '.events' AS relation
+FROM trunkline.sources s
+JOIN pg_catalog.pg_namespace n ON n.nspname = s.schema
+JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'events'
+WHERE s.removed_at IS NULL
+  AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+  AND pg_catalog.has_table_privilege(c.oid, 'SELECT');
+COMMENT ON VIEW trunkline.webhook_sources IS 'Webhook sources whose relation you may read.';
+COMMENT ON COLUMN trunkline.webhook_sources.name IS 'The WebhookSource, as namespace/name.';
+COMMENT ON COLUMN trunkline.webhook_sources.url IS 'Where senders post to.';
+COMMENT ON COLUMN trunkline.webhook_sources.cluster IS 'The WebhookCluster that serves it.';
+COMMENT ON COLUMN trunkline.webhook_sources.relation IS 'The view with its events.';
+REVOKE ALL ON trunkline.events, trunkline.sources, trunkline.webhook_sources FROM PUBLIC";
+
+/// Adds what `table` lacks of `columns`. On the parent this reaches every partition. A constant or
+/// stable default is kept in the catalog, so that no row is rewritten (PostgreSQL 11 and newer),
+/// but the lock is ACCESS EXCLUSIVE on the whole tree.
+fn add_columns(table: &str, columns: &[ColumnSpec]) -> Vec<Step> {
+    let add = |spec: &ColumnSpec| Step {
+        what: format!("add column {} to {table}", spec.name),
+        needed: format!(
+            "EXISTS (SELECT FROM pg_class WHERE oid = to_regclass({table})) AND NOT EXISTS \
+             (SELECT FROM pg_attribute WHERE attrelid = to_regclass({table}) AND attname = {} \
+             AND NOT attisdropped)",
+            quote_literal(spec.name),
+            table = quote_literal(table),
+        ),
+        sql: format!(
+            "ALTER TABLE {table} ADD COLUMN {};\n{}",
+            definition(spec),
+            comment(table, spec)
+        ),
+        fix: format!("ALTER TABLE {table} OWNER TO {CURRENT_ROLE}"),
+    };
+    columns.iter().map(add).collect()
+}
+
+fn definition(spec: &ColumnSpec) -> String {
+    let default = spec
+        .default
+        .map(|sql| format!(" DEFAULT {sql}"))
+        .unwrap_or_default();
+    let not_null = if spec.not_null { " NOT NULL" } else { "" };
+    format!(
+        "{} {}{default}{not_null}",
+        quote_identifier(spec.name),
+        spec.sql_type
+    )
+}
+
+fn comment(table: &str, spec: &ColumnSpec) -> String {
+    format!(
+        "COMMENT ON COLUMN {table}.{} IS {}",
+        quote_identifier(spec.name),
+        quote_literal(spec.doc)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_rise_by_one_from_one() {
+        let versions: Vec<_> = MIGRATIONS
+            .iter()
+            .map(|migration| migration.version)
+            .collect();
+        assert_eq!(versions, (1..=known_version()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_newer_layout_is_refused_and_an_older_one_is_not() {
+        let known = known_version();
+        assert!(refuse_newer(None).is_ok());
+        assert!(refuse_newer(Some(known)).is_ok());
+        assert!(matches!(
+            refuse_newer(Some(known + 1)),
+            Err(Error::NewerLayout { found, .. }) if found == known + 1
+        ));
+    }
+
+    #[test]
+    fn the_parent_has_every_column_and_is_listed_by_bucket() {
+        let sql = first_layout();
+        let table = &sql[..sql.find(';').unwrap()];
+        assert!(
+            table.starts_with("CREATE TABLE trunkline.events (\n  \"bucket\" integer NOT NULL,\n")
+        );
+        assert!(table.contains("  \"received_at\" timestamptz DEFAULT now() NOT NULL,\n"));
+        assert!(table.contains("  \"dup\" boolean DEFAULT false NOT NULL,\n"));
+        assert!(table.ends_with("  \"raw\" bytea\n) PARTITION BY LIST (bucket)"));
+        assert_eq!(table.lines().count(), COLUMNS.len() + 2);
+        assert!(!sql.to_lowercase().contains("default partition"));
+        for spec in COLUMNS {
+            assert!(sql.contains(&comment(EVENTS, spec)), "{}", spec.name);
+        }
+    }
+
+    #[test]
+    fn a_missing_column_is_added_with_its_default() {
+        let steps = add_columns(EVENTS, COLUMNS);
+        assert_eq!(steps.len(), COLUMNS.len());
+        let dup = steps.iter().find(|step| step.what.contains("dup")).unwrap();
+        assert!(
+            dup.sql.starts_with(
+                "ALTER TABLE trunkline.events ADD COLUMN \"dup\" boolean DEFAULT false NOT NULL;\n"
+            ),
+            "{}",
+            dup.sql
+        );
+        assert!(dup.needed.contains("attname = 'dup'"), "{}", dup.needed);
+    }
+
+    #[test]
+    fn a_schema_is_marked_and_closed() {
+        let step = create_schema("shop", "trunkline: source a/shop", "App");
+        assert_eq!(
+            step.sql,
+            "CREATE SCHEMA \"shop\";\nREVOKE ALL ON SCHEMA \"shop\" FROM PUBLIC;\n\
+             COMMENT ON SCHEMA \"shop\" IS 'trunkline: source a/shop'"
+        );
+        assert_eq!(step.fix, "GRANT CREATE ON DATABASE \"App\" TO {owner}");
+    }
+}

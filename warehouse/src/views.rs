@@ -1,0 +1,279 @@
+//! The view `<schema>.events`: what readers see of a source's rows.
+//!
+//! Invariants:
+//! - The definition is compared by its fingerprint before anything is locked, because replacing a
+//!   view takes ACCESS EXCLUSIVE on it, also when nothing changes.
+//! - A view that others' objects depend on is never dropped, and no right that someone granted on
+//!   it is lost when it is made anew.
+
+use sha2::{Digest, Sha256};
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+use trunkline_model::columns;
+use trunkline_model::headers::HeaderColumn;
+use trunkline_model::names::{RelationName, SourceName, quote_identifier, quote_literal};
+
+use crate::apply::{CURRENT_ROLE, run};
+use crate::catalog;
+use crate::error::Error;
+use crate::partitions::bucket_table;
+use crate::step::{PendingReason, Report, Step};
+
+/// The view of one source, as it is to be.
+#[derive(Debug)]
+pub(crate) struct EventsView {
+    relation: RelationName,
+    bucket: i32,
+    /// `SELECT …`.
+    query: String,
+    /// `COMMENT ON …`, joined.
+    comments: String,
+}
+
+impl EventsView {
+    /// Lays the view out: the columns of the model, then one per header.
+    ///
+    /// It reads the bucket's table, which holds this source's rows alone. There is no
+    /// `WHERE source = …` for that reason and for another: a view that hides rows has to be a
+    /// `security_barrier`, under which the planner may not use an index for the reader's conditions
+    /// on jsonb. The view runs with its owner's rights (the default), readers need none on the
+    /// table.
+    pub(crate) fn new(
+        source: &SourceName,
+        relation: RelationName,
+        bucket: i32,
+        headers: &[HeaderColumn],
+    ) -> Self {
+        let name = relation.quoted();
+        let mut selected = Vec::new();
+        let mut comments = vec![format!(
+            "COMMENT ON VIEW {name} IS {}",
+            quote_literal(&format!(
+                "Every event that WebhookSource {source} received. Filter on received_at with \
+                 literal times (partitions are made by it), order by timestamp."
+            ))
+        )];
+        let mut comment = |column: &str, text: &str| {
+            comments.push(format!(
+                "COMMENT ON COLUMN {name}.{} IS {}",
+                quote_identifier(column),
+                quote_literal(text)
+            ));
+        };
+        for (spec, view_name) in columns::viewed() {
+            let stored = quote_identifier(spec.name);
+            selected.push(if spec.name == view_name {
+                stored
+            } else {
+                format!("{stored} AS {}", quote_identifier(view_name))
+            });
+            comment(view_name, spec.doc);
+        }
+        for HeaderColumn {
+            name: header,
+            column,
+        } in headers
+        {
+            selected.push(format!(
+                "\"header_values\" ->> {} AS {}",
+                quote_literal(header),
+                quote_identifier(column)
+            ));
+            comment(column, &format!("Request header {header}."));
+        }
+        let query = format!(
+            "SELECT\n  {}\nFROM {}",
+            selected.join(",\n  "),
+            bucket_table(bucket)
+        );
+        Self {
+            relation,
+            bucket,
+            query,
+            comments: comments.join(";\n"),
+        }
+    }
+
+    /// Creates the view, or replaces it by one that has the same columns and perhaps more.
+    pub(crate) fn create_or_replace(&self) -> Step {
+        let name = self.relation.quoted();
+        let sql = format!("CREATE OR REPLACE VIEW {name} AS\n{}", self.query);
+        self.step(&sql, "")
+    }
+
+    /// Makes the view anew, with the rights that `grants` lists.
+    fn recreate(&self, grants: &[(String, String, bool)]) -> Step {
+        let name = self.relation.quoted();
+        let grants: String = grants
+            .iter()
+            .map(|(privilege, grantee, grantable)| {
+                let option = if *grantable { " WITH GRANT OPTION" } else { "" };
+                format!("GRANT {privilege} ON {name} TO {grantee}{option};\n")
+            })
+            .collect();
+        let sql = format!("DROP VIEW {name};\nCREATE VIEW {name} AS\n{}", self.query);
+        self.step(&sql, &grants)
+    }
+
+    fn step(&self, create: &str, grants: &str) -> Step {
+        let Self {
+            relation,
+            bucket,
+            comments,
+            ..
+        } = self;
+        let fingerprint = quote_literal(&self.fingerprint());
+        Step {
+            what: format!("define view {relation}"),
+            needed: format!(
+                "NOT EXISTS (SELECT FROM trunkline.sources s JOIN pg_namespace n \
+                 ON n.nspname = s.schema JOIN pg_class c ON c.relnamespace = n.oid \
+                 WHERE s.bucket = {bucket} AND s.events_fingerprint = {fingerprint} \
+                 AND c.relname = {} AND c.relkind = 'v')",
+                quote_literal(&relation.name)
+            ),
+            sql: format!(
+                "{create};\n{grants}{comments};\n\
+                 UPDATE trunkline.sources SET events_fingerprint = {fingerprint} \
+                 WHERE bucket = {bucket}"
+            ),
+            fix: format!("ALTER VIEW {} OWNER TO {CURRENT_ROLE}", relation.quoted()),
+        }
+    }
+
+    /// Names the definition. PostgreSQL's own text of a view differs from ours and between versions.
+    fn fingerprint(&self) -> String {
+        let mut digest = Sha256::new();
+        digest.update(&self.query);
+        digest.update([0]);
+        digest.update(&self.comments);
+        hex::encode(&digest.finalize()[..16])
+    }
+
+    /// Brings the view to its definition.
+    ///
+    /// # Errors
+    /// Not when it has to wait for others: the report then has a pending step, and the old view is
+    /// what it was.
+    pub(crate) async fn ensure(&self, client: &Client) -> Result<Report, Error> {
+        let step = self.create_or_replace();
+        let outcome = match run(client, &step).await {
+            // A column is to go or to move, which REPLACE cannot do.
+            Err(error) if error.code() == Some(&SqlState::INVALID_TABLE_DEFINITION) => {
+                let grants = catalog::grants(client, &self.relation.quoted()).await?;
+                match run(client, &self.recreate(&grants)).await {
+                    Err(Error::Statement { source, .. })
+                        if source.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) =>
+                    {
+                        let mut report = Report::default();
+                        report.defer(&step, PendingReason::Dependants(dependants(&source)));
+                        return Ok(report);
+                    }
+                    outcome => outcome?,
+                }
+            }
+            outcome => outcome?,
+        };
+        Ok(Report::of(&step, outcome))
+    }
+}
+
+/// The objects that the server names: "view a.b depends on view c.events", one a line.
+fn dependants(error: &tokio_postgres::Error) -> String {
+    let detail = error
+        .as_db_error()
+        .and_then(|error| error.detail())
+        .unwrap_or("unknown objects");
+    let names: Vec<_> = detail
+        .lines()
+        .map(|line| line.split(" depends on ").next().unwrap_or(line))
+        .collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(headers: &[(&str, &str)]) -> EventsView {
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|&(name, column)| HeaderColumn {
+                name: name.to_owned(),
+                column: column.to_owned(),
+            })
+            .collect();
+        let schema: trunkline_model::names::SchemaName = "shop".parse().unwrap();
+        EventsView::new(
+            &"default/shop".parse().unwrap(),
+            schema.events(),
+            7,
+            &headers,
+        )
+    }
+
+    #[test]
+    fn the_view_reads_the_bucket_and_has_the_columns_of_the_contract() {
+        let sql = view(&[("event-type", "event_type"), ("it's", "we\"ird")])
+            .create_or_replace()
+            .sql;
+        let query = &sql[..sql.find(';').unwrap()];
+        assert_eq!(
+            query,
+            "CREATE OR REPLACE VIEW \"shop\".\"events\" AS\n\
+             SELECT\n  \"source\",\n  \"received_at\",\n  \"delivery_id\",\n  \"position\",\n  \
+             \"message_id\",\n  \"type\",\n  \"event\",\n  \"user_id\",\n  \"anonymous_id\",\n  \
+             \"timestamp\",\n  \"original_timestamp\",\n  \"sent_at\",\n  \"auth_scope\",\n  \
+             \"headers\",\n  \"body_json\" AS \"body\",\n  \"raw\",\n  \
+             \"header_values\" ->> 'event-type' AS \"event_type\",\n  \
+             \"header_values\" ->> 'it''s' AS \"we\"\"ird\"\n\
+             FROM trunkline_data.bucket_7"
+        );
+    }
+
+    #[test]
+    fn every_column_of_the_view_is_documented() {
+        let sql = view(&[("event-type", "event_type")])
+            .create_or_replace()
+            .sql;
+        for (spec, name) in columns::viewed() {
+            let comment = format!(
+                "COMMENT ON COLUMN \"shop\".\"events\".\"{name}\" IS {}",
+                quote_literal(spec.doc)
+            );
+            assert!(sql.contains(&comment), "{name}");
+        }
+        assert!(sql.contains(".\"event_type\" IS 'Request header event-type.'"));
+    }
+
+    #[test]
+    fn the_fingerprint_follows_the_definition() {
+        let fingerprint = |headers: &[(&str, &str)]| view(headers).fingerprint();
+        assert_eq!(fingerprint(&[("a", "a")]), fingerprint(&[("a", "a")]));
+        assert_ne!(fingerprint(&[]), fingerprint(&[("a", "a")]));
+        assert_ne!(
+            fingerprint(&[("a", "a"), ("b", "b")]),
+            fingerprint(&[("b", "b"), ("a", "a")])
+        );
+    }
+
+    #[test]
+    fn a_view_made_anew_keeps_what_others_granted() {
+        let grants = [
+            ("SELECT".to_owned(), "PUBLIC".to_owned(), false),
+            ("SELECT".to_owned(), "\"Metabase\"".to_owned(), true),
+        ];
+        let step = view(&[]).recreate(&grants);
+        assert!(
+            step.sql
+                .starts_with("DROP VIEW \"shop\".\"events\";\nCREATE VIEW "),
+            "{}",
+            step.sql
+        );
+        assert!(step.sql.contains(
+            "GRANT SELECT ON \"shop\".\"events\" TO PUBLIC;\n\
+             GRANT SELECT ON \"shop\".\"events\" TO \"Metabase\" WITH GRANT OPTION;\n"
+        ));
+        assert_eq!(step.needed, view(&[]).create_or_replace().needed);
+    }
+}
