@@ -1,0 +1,46 @@
+# Two commands matter: `make demo` and `make test`. `make help` lists the others.
+
+# Where rustup puts cargo; behind the user's own PATH, since a shell that was opened before the
+# installation does not have it.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+DATA_DIR ?= $(shell scripts/demo-data-dir)
+SEND ?= 200
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+
+.PHONY: demo
+demo: build ## receive signed Segment events into a PostgreSQL of its own, and count them
+	$(TARGET_DIR)/release/trunkline dev -f examples --data-dir "$(DATA_DIR)" --send $(SEND) --once
+
+.PHONY: dev
+dev: build ## the same and keep running, until Ctrl-C
+	$(TARGET_DIR)/release/trunkline dev -f examples --data-dir "$(DATA_DIR)"
+
+.PHONY: build
+build: ## install what is missing and build the command line
+	@scripts/install
+	cargo build --release --locked -p trunkline-cli
+
+.PHONY: test
+test: lint ## every check and every test
+	cargo test --workspace --locked
+
+.PHONY: lint
+lint: ## formatting, clippy, dependencies
+	@scripts/install test
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo deny --locked check --hide-inclusion-graph licenses bans sources
+
+.PHONY: acceptance
+acceptance: ## the fault and load tests at full scale, in release mode (long)
+	TRUNKLINE_TEST_SCALE=full cargo test --release --locked -p trunkline-tests -- --nocapture
+
+.PHONY: audit
+audit: ## known vulnerabilities of dependencies; fetches the RustSec database
+	@scripts/install test
+	cargo deny --locked check advisories
