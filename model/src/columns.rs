@@ -89,11 +89,17 @@ const fn spec(
 }
 
 const fn required(spec: ColumnSpec) -> ColumnSpec {
-    ColumnSpec { not_null: true, ..spec }
+    ColumnSpec {
+        not_null: true,
+        ..spec
+    }
 }
 
 const fn hidden(spec: ColumnSpec) -> ColumnSpec {
-    ColumnSpec { view_name: None, ..spec }
+    ColumnSpec {
+        view_name: None,
+        ..spec
+    }
 }
 
 /// Every physical column, in the order of the table, of COPY and of the view.
@@ -136,11 +142,31 @@ pub const COLUMNS: &[ColumnSpec] = &[
         "integer",
         "Place of the event within its request, from 0.",
     )),
-    spec(Column::MessageId, "message_id", "text", "messageId of the event."),
-    spec(Column::Type, "type", "text", "type of the event: track, identify, page, …"),
-    spec(Column::Event, "event", "text", "event: the name of a track call."),
+    spec(
+        Column::MessageId,
+        "message_id",
+        "text",
+        "messageId of the event.",
+    ),
+    spec(
+        Column::Type,
+        "type",
+        "text",
+        "type of the event: track, identify, page, …",
+    ),
+    spec(
+        Column::Event,
+        "event",
+        "text",
+        "event: the name of a track call.",
+    ),
     spec(Column::UserId, "user_id", "text", "userId of the event."),
-    spec(Column::AnonymousId, "anonymous_id", "text", "anonymousId of the event."),
+    spec(
+        Column::AnonymousId,
+        "anonymous_id",
+        "text",
+        "anonymousId of the event.",
+    ),
     spec(
         Column::Timestamp,
         "timestamp",
@@ -203,7 +229,12 @@ pub const COLUMNS: &[ColumnSpec] = &[
     // that no ALTER TABLE has to wait for readers.
     ColumnSpec {
         copied: false,
-        ..hidden(spec(Column::BodyText, "body_text", "text", "A body of the format Text."))
+        ..hidden(spec(
+            Column::BodyText,
+            "body_text",
+            "text",
+            "A body of the format Text.",
+        ))
     },
     spec(
         Column::Raw,
@@ -220,7 +251,9 @@ pub fn copied() -> impl Iterator<Item = &'static ColumnSpec> {
 
 /// The columns of the view `<schema>.events`, in its order, without those of `spec.headers`.
 pub fn viewed() -> impl Iterator<Item = (&'static ColumnSpec, &'static str)> {
-    COLUMNS.iter().filter_map(|spec| spec.view_name.map(|name| (spec, name)))
+    COLUMNS
+        .iter()
+        .filter_map(|spec| spec.view_name.map(|name| (spec, name)))
 }
 
 #[cfg(test)]
@@ -229,7 +262,9 @@ mod tests {
 
     #[test]
     fn the_view_has_the_columns_that_other_programs_rely_on() {
-        let names: Vec<_> = viewed().map(|(spec, name)| format!("{name} {}", spec.sql_type)).collect();
+        let names: Vec<_> = viewed()
+            .map(|(spec, name)| format!("{name} {}", spec.sql_type))
+            .collect();
         assert_eq!(
             names,
             [

@@ -110,7 +110,14 @@ impl SourceEntry {
         settings: &SourceSettings,
     ) -> Result<Self, DocumentError> {
         let settings = serde_json::value::to_raw_value(settings).map_err(DocumentError::Encode)?;
-        Ok(Self { source, generation, paths, requires: Vec::new(), unavailable: None, settings })
+        Ok(Self {
+            source,
+            generation,
+            paths,
+            requires: Vec::new(),
+            unavailable: None,
+            settings,
+        })
     }
 }
 
@@ -272,7 +279,11 @@ pub fn decode(files: &Files) -> Result<Configuration, DocumentError> {
     let (_, cluster) = cluster.ok_or(DocumentError::NoCluster)?;
     sources.sort_by(|one, other| one.name.cmp(&other.name));
     refuse_shared_paths(&sources)?;
-    Ok(Configuration { hash: hash(files, &cluster.hash_key), cluster, sources })
+    Ok(Configuration {
+        hash: hash(files, &cluster.hash_key),
+        cluster,
+        sources,
+    })
 }
 
 /// The hash that [`decode`] gives to these files.
@@ -297,26 +308,38 @@ fn decode_file(file: &str, bytes: &[u8]) -> Result<Document, DocumentError> {
         GzDecoder::new(bytes)
             .take(MAX_FILE_BYTES)
             .read_to_end(&mut plain)
-            .map_err(|source| DocumentError::Decompress { file: file.to_owned(), source })?;
+            .map_err(|source| DocumentError::Decompress {
+                file: file.to_owned(),
+                source,
+            })?;
         plain.as_slice()
     } else {
         bytes
     };
-    let document: Document = serde_json::from_slice(json)
-        .map_err(|source| DocumentError::Malformed { file: file.to_owned(), source })?;
+    let document: Document =
+        serde_json::from_slice(json).map_err(|source| DocumentError::Malformed {
+            file: file.to_owned(),
+            source,
+        })?;
     if document.version != VERSION {
-        return Err(DocumentError::Version { file: file.to_owned(), version: document.version });
+        return Err(DocumentError::Version {
+            file: file.to_owned(),
+            version: document.version,
+        });
     }
     Ok(document)
 }
 
 fn read_source(entry: SourceEntry) -> Source {
-    let unknown = entry.requires.iter().find(|name| !KNOWN_CONSTRUCTS.contains(&name.as_str()));
+    let unknown = entry
+        .requires
+        .iter()
+        .find(|name| !KNOWN_CONSTRUCTS.contains(&name.as_str()));
     let settings = match (entry.unavailable, unknown) {
         (Some(reason), _) => Err(reason),
-        (None, Some(construct)) => {
-            Err(format!("this ingester's version does not know {construct:?}; upgrade its image"))
-        }
+        (None, Some(construct)) => Err(format!(
+            "this ingester's version does not know {construct:?}; upgrade its image"
+        )),
         (None, None) => serde_json::from_str(entry.settings.get())
             // The error could quote a value, so only its place is kept.
             .map_err(|error| {
@@ -327,7 +350,12 @@ fn read_source(entry: SourceEntry) -> Source {
                 )
             }),
     };
-    Source { name: entry.source, generation: entry.generation, paths: entry.paths, settings }
+    Source {
+        name: entry.source,
+        generation: entry.generation,
+        paths: entry.paths,
+        settings,
+    }
 }
 
 fn refuse_shared_paths(sources: &[Source]) -> Result<(), DocumentError> {
@@ -375,18 +403,29 @@ mod tests {
                 name: "default/main".parse().unwrap(),
                 hash_key: SecretBytes::new(b"key".to_vec()),
                 database_url: SecretBytes::new(b"postgres://u:p@h/d".to_vec()),
-                limits: Limits { max_body_bytes: 1, bytes_in_flight: 2, writers: 3 },
+                limits: Limits {
+                    max_body_bytes: 1,
+                    bytes_in_flight: 2,
+                    writers: 3,
+                },
             }),
             sources: vec![entry("default/a", "/a")],
         }
     }
 
     fn shard(sources: Vec<SourceEntry>) -> Document {
-        Document { version: VERSION, cluster: None, sources }
+        Document {
+            version: VERSION,
+            cluster: None,
+            sources,
+        }
     }
 
     fn files(documents: &[(&str, &Document)]) -> Files {
-        documents.iter().map(|(name, doc)| ((*name).to_owned(), encode(doc).unwrap())).collect()
+        documents
+            .iter()
+            .map(|(name, doc)| ((*name).to_owned(), encode(doc).unwrap()))
+            .collect()
     }
 
     #[test]
@@ -394,7 +433,11 @@ mod tests {
         let second = shard(vec![entry("default/b", "/b")]);
         let configuration =
             decode(&files(&[("0.json.gz", &cluster()), ("1.json.gz", &second)])).unwrap();
-        let names: Vec<_> = configuration.sources.iter().map(|s| s.name.to_string()).collect();
+        let names: Vec<_> = configuration
+            .sources
+            .iter()
+            .map(|s| s.name.to_string())
+            .collect();
         assert_eq!(names, ["default/a", "default/b"]);
         assert_eq!(configuration.sources[0].settings, Ok(settings()));
         assert_eq!(configuration.cluster.limits.writers, 3);
@@ -407,7 +450,10 @@ mod tests {
         let key = SecretBytes::new(b"key".to_vec());
         assert_eq!(decode(&one).unwrap().hash, hash(&one, &key));
         assert_ne!(hash(&one, &key), hash(&two, &key));
-        assert_ne!(hash(&one, &key), hash(&one, &SecretBytes::new(b"other".to_vec())));
+        assert_ne!(
+            hash(&one, &key),
+            hash(&one, &SecretBytes::new(b"other".to_vec()))
+        );
     }
 
     #[test]
@@ -416,16 +462,30 @@ mod tests {
         future.requires = vec!["body.protobuf".to_owned()];
         let mut odd = entry("default/c", "/c");
         odd.settings = RawValue::from_string(r#"{"body":"Protobuf"}"#.to_owned()).unwrap();
-        let configuration =
-            decode(&files(&[("0", &cluster()), ("1", &shard(vec![future, odd]))])).unwrap();
-        let served: Vec<_> = configuration.sources.iter().map(|s| s.settings.is_ok()).collect();
+        let configuration = decode(&files(&[
+            ("0", &cluster()),
+            ("1", &shard(vec![future, odd])),
+        ]))
+        .unwrap();
+        let served: Vec<_> = configuration
+            .sources
+            .iter()
+            .map(|s| s.settings.is_ok())
+            .collect();
         assert_eq!(served, [true, false, false]);
-        assert!(configuration.sources[1].settings.as_ref().unwrap_err().contains("body.protobuf"));
+        assert!(
+            configuration.sources[1]
+                .settings
+                .as_ref()
+                .unwrap_err()
+                .contains("body.protobuf")
+        );
     }
 
     #[test]
     fn a_field_from_the_future_is_ignored() {
-        let json = br#"{"version":1,"colour":"blue","cluster":{"name":"default/main","hashKey":"00",
+        let json =
+            br#"{"version":1,"colour":"blue","cluster":{"name":"default/main","hashKey":"00",
             "databaseUrl":"00","limits":{"maxBodyBytes":1,"bytesInFlight":1,"writers":1,"x":1}}}"#;
         let files = Files::from([("0.json".to_owned(), json.to_vec())]);
         assert!(decode(&files).unwrap().sources.is_empty());
@@ -434,9 +494,20 @@ mod tests {
     #[test]
     fn what_is_not_one_configuration_is_refused() {
         let shared = shard(vec![entry("default/b", "/a")]);
-        let newer = Document { version: VERSION + 1, cluster: None, sources: Vec::new() };
-        assert!(matches!(decode(&Files::new()), Err(DocumentError::NoCluster)));
-        let cases = [(shared, "path"), (newer, "version"), (cluster(), "cluster settings")];
+        let newer = Document {
+            version: VERSION + 1,
+            cluster: None,
+            sources: Vec::new(),
+        };
+        assert!(matches!(
+            decode(&Files::new()),
+            Err(DocumentError::NoCluster)
+        ));
+        let cases = [
+            (shared, "path"),
+            (newer, "version"),
+            (cluster(), "cluster settings"),
+        ];
         for (document, word) in cases {
             let error = decode(&files(&[("0", &cluster()), ("1", &document)])).unwrap_err();
             assert!(error.to_string().contains(word), "{error}");

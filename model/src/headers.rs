@@ -62,7 +62,11 @@ mod tests {
 
     fn selection(all: bool, allow: &[&str], deny: &[&str]) -> HeaderSelection {
         let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        HeaderSelection { all, allow: owned(allow), deny: owned(deny) }
+        HeaderSelection {
+            all,
+            allow: owned(allow),
+            deny: owned(deny),
+        }
     }
 
     #[test]
@@ -71,7 +75,11 @@ mod tests {
             (selection(false, &[], &[]), "user-agent", false),
             (selection(true, &[], &[]), "user-agent", true),
             (selection(true, &[], &[]), "authorization", false),
-            (selection(false, &["authorization"], &[]), "authorization", true),
+            (
+                selection(false, &["authorization"], &[]),
+                "authorization",
+                true,
+            ),
             (selection(false, &["a"], &[]), "b", false),
             (selection(false, &["a"], &["a"]), "a", false),
             (selection(true, &[], &["a"]), "a", false),

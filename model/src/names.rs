@@ -14,7 +14,12 @@ use sha2::{Digest, Sha256};
 pub const MAX_IDENTIFIER_BYTES: usize = 63;
 
 /// Schemas that belong to PostgreSQL or to Trunkline itself.
-const RESERVED_SCHEMAS: [&str; 4] = ["information_schema", "public", "trunkline", "trunkline_data"];
+const RESERVED_SCHEMAS: [&str; 4] = [
+    "information_schema",
+    "public",
+    "trunkline",
+    "trunkline_data",
+];
 
 /// Why a name is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -148,7 +153,10 @@ impl SchemaName {
     /// The relation of this schema that shows every row that arrived.
     #[must_use]
     pub fn events(&self) -> RelationName {
-        RelationName { schema: self.clone(), name: "events".to_owned() }
+        RelationName {
+            schema: self.clone(),
+            name: "events".to_owned(),
+        }
     }
 }
 
@@ -157,11 +165,11 @@ impl FromStr for SchemaName {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        let first = text.bytes().next().ok_or_else(|| NameError::NotASchema(String::new()))?;
-        if first.is_ascii_digit()
-            || text.len() > MAX_IDENTIFIER_BYTES
-            || !text.bytes().all(plain)
-        {
+        let first = text
+            .bytes()
+            .next()
+            .ok_or_else(|| NameError::NotASchema(String::new()))?;
+        if first.is_ascii_digit() || text.len() > MAX_IDENTIFIER_BYTES || !text.bytes().all(plain) {
             return Err(NameError::NotASchema(text.to_owned()));
         }
         if text.starts_with("pg_") || RESERVED_SCHEMAS.contains(&text) {
@@ -204,7 +212,11 @@ impl RelationName {
     /// The name as SQL text, quoted.
     #[must_use]
     pub fn quoted(&self) -> String {
-        format!("{}.{}", quote_identifier(self.schema.as_str()), quote_identifier(&self.name))
+        format!(
+            "{}.{}",
+            quote_identifier(self.schema.as_str()),
+            quote_identifier(&self.name)
+        )
     }
 }
 
@@ -253,14 +265,25 @@ mod tests {
 
     fn schema_of(source: &str, cluster: &str) -> Result<String, NameError> {
         let source: SourceName = source.parse().unwrap();
-        source.default_schema(&cluster.parse().unwrap()).map(|schema| schema.to_string())
+        source
+            .default_schema(&cluster.parse().unwrap())
+            .map(|schema| schema.to_string())
     }
 
     #[test]
     fn the_default_schema_tells_two_namespaces_apart() {
-        assert_eq!(schema_of("default/segment", "default/main").unwrap(), "segment");
-        assert_eq!(schema_of("default/my-app.web", "default/main").unwrap(), "my_app_web");
-        assert_eq!(schema_of("team-a/segment", "default/main").unwrap(), "team_a_segment");
+        assert_eq!(
+            schema_of("default/segment", "default/main").unwrap(),
+            "segment"
+        );
+        assert_eq!(
+            schema_of("default/my-app.web", "default/main").unwrap(),
+            "my_app_web"
+        );
+        assert_eq!(
+            schema_of("team-a/segment", "default/main").unwrap(),
+            "team_a_segment"
+        );
     }
 
     #[test]
@@ -274,14 +297,23 @@ mod tests {
 
     #[test]
     fn a_reserved_or_odd_schema_is_refused() {
-        for name in ["public", "trunkline", "trunkline_data", "pg_x", "information_schema"] {
+        for name in [
+            "public",
+            "trunkline",
+            "trunkline_data",
+            "pg_x",
+            "information_schema",
+        ] {
             assert_eq!(
                 name.parse::<SchemaName>(),
                 Err(NameError::ReservedSchema(name.to_owned())),
             );
         }
         for name in ["", "Shop", "a-b", "a\"b", "2fa", "é", &"a".repeat(64)] {
-            assert_eq!(name.parse::<SchemaName>(), Err(NameError::NotASchema(name.to_owned())));
+            assert_eq!(
+                name.parse::<SchemaName>(),
+                Err(NameError::NotASchema(name.to_owned()))
+            );
         }
     }
 
