@@ -14,10 +14,13 @@ help: ## list the targets
 
 .PHONY: demo
 demo: build ## receive signed Segment events into a PostgreSQL of its own, and count them
-	$(TARGET_DIR)/release/trunkline dev -f examples --data-dir "$(DATA_DIR)" --send $(SEND) --once
+	@# Free ports: nothing that runs here already can be in the way.
+	$(TARGET_DIR)/release/trunkline dev -f examples --data-dir "$(DATA_DIR)" \
+		--listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --send $(SEND) --once
+	@echo 'stopped; `make dev` serves the same data until Ctrl-C, for the psql line and for posts of your own'
 
 .PHONY: dev
-dev: build ## the same and keep running, until Ctrl-C
+dev: build ## serve the demo's source until Ctrl-C
 	$(TARGET_DIR)/release/trunkline dev -f examples --data-dir "$(DATA_DIR)"
 
 .PHONY: build
