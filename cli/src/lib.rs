@@ -1,4 +1,15 @@
-//! The command line.
+//! The command line `trunkline`: the same manifests and the same code as in a cluster, for one
+//! person at one terminal.
+//!
+//! Invariant: standard output carries results alone (with `-o json` one object a line), everything
+//! else goes to standard error.
 
+mod admin;
+mod app;
+mod dev;
+mod files;
 pub mod postgres;
 pub mod segment;
+pub mod send;
+
+pub use app::{Cli, run};

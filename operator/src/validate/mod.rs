@@ -8,6 +8,8 @@
 
 mod cluster;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,116 @@
+//! The subcommands, and what becomes of their errors.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use tracing_subscriber::EnvFilter;
+use trunkline_model::secret::SecretBytes;
+use trunkline_model::verification::Verification;
+use trunkline_operator::manifests::Manifests;
+use trunkline_operator::validate::{Source, validate};
+
+use crate::dev::{self, DevArgs};
+use crate::files;
+use crate::send::{self, SendArgs};
+
+/// Signed webhooks into PostgreSQL
+#[derive(Debug, Parser)]
+#[command(name = "trunkline", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the sources of some manifests on this machine, with a PostgreSQL of its own
+    Dev(DevArgs),
+    /// Post realistic, signed Segment events to a source and report what came back
+    Send(SendArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  trunkline completion bash > /etc/bash_completion.d/trunkline")]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Runs a command line. Errors go to standard error with their whole chain, once.
+pub async fn run(cli: Cli) -> ExitCode {
+    let outcome = match cli.command {
+        Command::Dev(args) => {
+            start_logging();
+            dev::run(args).await
+        }
+        Command::Send(args) => send_events(args).await,
+        Command::Completion { shell } => complete(shell),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            // Nothing is left to do when standard error is closed.
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs go to standard error; `RUST_LOG` chooses them.
+fn start_logging() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // An error means that a test in the same process has set up logging already.
+    let _ = logs.try_init();
+}
+
+fn complete(shell: Shell) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "trunkline", &mut script);
+    io::stdout().write_all(&script).context("standard output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn send_events(args: SendArgs) -> anyhow::Result<ExitCode> {
+    let files = files::read(&args.files)?;
+    let manifests = Manifests::parse(files::as_texts(&files))?;
+    let validated = validate(&manifests)?;
+    let source = match validated.sources.get(&args.source) {
+        Some(source) => source.as_ref().map_err(Clone::clone)?,
+        None => {
+            let names: Vec<_> = validated.sources.keys().map(ToString::to_string).collect();
+            anyhow::bail!(
+                "--source: there is no WebhookSource {} in the files; there are: {}",
+                args.source,
+                names.join(", ")
+            );
+        }
+    };
+    if let Some(problem) = &source.unavailable {
+        anyhow::bail!("{problem}");
+    }
+    let url = format!("http://{}{}", dev::DEFAULT_LISTEN, source.path);
+    let plan = args.plan(&url, signing_secret(source)).context("--url")?;
+    let report = send::execute(plan, args.output).await?;
+    Ok(if report.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The secret that a sender would use: the first of the list is the current one.
+pub(crate) fn signing_secret(source: &Source) -> Option<SecretBytes> {
+    match &source.verification {
+        Verification::None => None,
+        Verification::Hmac(scheme) => scheme.secrets.first().map(|secret| secret.value.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,276 @@
+//! One run: database, warehouse, configuration directory and ingester, held together.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context;
+use trunkline_ingester::{Ingester, Options};
+use trunkline_model::document::hash;
+use trunkline_model::names::SourceName;
+use trunkline_model::secret::SecretBytes;
+use trunkline_operator::build::{Inputs, configuration};
+use trunkline_operator::manifests::Manifests;
+use trunkline_operator::validate::validate;
+use trunkline_warehouse::{DesiredSource, Warehouse, durability};
+
+use super::args::DevArgs;
+use super::configuration_dir::ConfigurationDir;
+use super::database::Database;
+use super::output::Output;
+use super::showcase;
+use super::state::{State, Storage};
+use crate::admin;
+use crate::files::{self, ManifestFile};
+
+/// Bytes of the key of the configuration's hash.
+const HASH_KEY_BYTES: usize = 32;
+
+/// Everything that runs.
+pub(super) struct Session {
+    output: Output,
+    database: Database,
+    warehouse: Warehouse,
+    ingest_url: SecretBytes,
+    hash_key: SecretBytes,
+    directory: ConfigurationDir,
+    ingester: Ingester,
+    state: State,
+    /// Sources that were announced as ready in their present form.
+    announced: BTreeSet<(SourceName, String)>,
+    /// Whether the database has something left to be made.
+    unfinished: bool,
+}
+
+impl Session {
+    /// Starts everything and returns once every source is served.
+    pub(super) async fn start(args: &DevArgs, output: Output) -> anyhow::Result<Self> {
+        let files = files::read(&args.files)?;
+        let manifests = Manifests::parse(files::as_texts(&files))?;
+        let validated = validate(&manifests)?;
+        let problems = validated.problems();
+        if !problems.0.is_empty() {
+            return Err(problems.into());
+        }
+        for source in validated.valid() {
+            source.warnings.iter().for_each(|warning| output.odd(warning));
+        }
+        let state = State::new(&validated);
+        output.progress("starting …");
+        let database = Database::open(args, &state.cluster.database).await?;
+        match Self::assemble(args, output, &database, state).await {
+            Ok(parts) => {
+                let (warehouse, ingest_url, hash_key, directory, ingester, state) = parts;
+                let mut session = Self {
+                    output,
+                    database,
+                    warehouse,
+                    ingest_url,
+                    hash_key,
+                    directory,
+                    ingester,
+                    state,
+                    announced: BTreeSet::new(),
+                    unfinished: false,
+                };
+                match session.begin().await {
+                    Ok(()) => Ok(session),
+                    Err(error) => {
+                        session.stop().await;
+                        Err(error)
+                    }
+                }
+            }
+            Err(error) => {
+                database.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn assemble(
+        args: &DevArgs,
+        output: Output,
+        database: &Database,
+        state: State,
+    ) -> anyhow::Result<(Warehouse, SecretBytes, SecretBytes, ConfigurationDir, Ingester, State)> {
+        let warehouse = Warehouse::connect(&database.owner_url).await?;
+        if let Err(finding) = durability(&warehouse.preflight().await?) {
+            output.warning(&finding.to_string());
+        }
+        warehouse.ensure_layout().await?;
+        let ingest_url = warehouse
+            .ensure_ingest_login(&database.ingest_password())
+            .await?
+            .unwrap_or_else(|| database.owner_url.clone());
+        let key: [u8; HASH_KEY_BYTES] = rand::random();
+        let directory = ConfigurationDir::create().context("configuration directory")?;
+        let ingester = Ingester::start(Options {
+            config_dir: directory.path().to_owned(),
+            listen: args.listen,
+            admin_listen: args.admin_listen,
+            pod_uid: None,
+        })
+        .await?;
+        Ok((warehouse, ingest_url, SecretBytes::new(key.to_vec()), directory, ingester, state))
+    }
+
+    async fn begin(&mut self) -> anyhow::Result<()> {
+        self.provision().await?;
+        self.publish().await?;
+        self.output.database(&self.database.shown_url, &self.database.choice);
+        self.announce();
+        Ok(())
+    }
+
+    /// Reads changed files. Whatever is wrong is said; what was good goes on.
+    pub(super) async fn reload(&mut self, files: &[ManifestFile]) {
+        let validated = Manifests::parse(files::as_texts(files))
+            .and_then(|manifests| validate(&manifests));
+        let validated = match validated {
+            Ok(validated) => validated,
+            Err(problems) => {
+                for problem in &problems.0 {
+                    self.output.invalid(&problem.to_string());
+                }
+                return;
+            }
+        };
+        for problems in validated.sources.values().filter_map(|source| source.as_ref().err()) {
+            for problem in &problems.0 {
+                self.output.invalid(&problem.to_string());
+            }
+        }
+        for source in validated.valid() {
+            source.warnings.iter().for_each(|warning| self.output.odd(warning));
+        }
+        let gone = self.state.update(&validated);
+        self.apply().await;
+        for name in gone {
+            self.announced.retain(|(announced, _)| *announced != name);
+            self.output.removed(&name.to_string());
+        }
+    }
+
+    /// Tries again what the database could not take before.
+    pub(super) async fn retry(&mut self) {
+        if self.unfinished {
+            self.apply().await;
+        }
+    }
+
+    /// Makes the partitions of the coming days.
+    pub(super) async fn maintain(&mut self) {
+        if let Err(error) = self.warehouse.maintain().await {
+            self.output.warning(&chain(&error));
+        }
+    }
+
+    /// Posts events to the first source that takes Segment's and shows the view. Whether all of
+    /// them arrived.
+    pub(super) async fn show(&mut self, count: u64) -> anyhow::Result<bool> {
+        showcase::run(&self.state, self.ingester.local_addr(), &self.database, count, self.output)
+            .await
+    }
+
+    /// Stops in the order in which requests flow, so that none is lost on the way.
+    pub(super) async fn stop(self) {
+        self.ingester.stop().await;
+        drop(self.directory);
+        drop(self.warehouse);
+        self.database.stop().await;
+    }
+
+    async fn apply(&mut self) {
+        if let Err(error) = self.provision().await {
+            self.unfinished = true;
+            self.output.warning(&format!("{error:#}"));
+        }
+        if let Err(error) = self.publish().await {
+            self.output.warning(&format!("{error:#}"));
+            return;
+        }
+        self.announce();
+    }
+
+    /// Gives every source its place in the database, before any ingester hears of it.
+    async fn provision(&mut self) -> anyhow::Result<()> {
+        let address = self.ingester.local_addr();
+        let desired: Vec<DesiredSource> = self
+            .state
+            .sources
+            .values()
+            .map(|source| DesiredSource {
+                name: source.name.clone(),
+                schema: source.schema.clone(),
+                url: Some(format!("http://{address}{}", source.path)),
+                header_columns: source.header_columns.clone(),
+            })
+            .collect();
+        let cluster = self.state.cluster.name.clone();
+        let results = self.warehouse.ensure_sources(&cluster, &desired).await?;
+        self.unfinished = false;
+        for (name, result) in results {
+            let storage = match result {
+                Ok(provisioned) => {
+                    self.unfinished |= !provisioned.pending.is_empty();
+                    Ok(Storage { bucket: provisioned.bucket, relation: provisioned.relation })
+                }
+                Err(error) => {
+                    self.unfinished = true;
+                    Err(chain(&error))
+                }
+            };
+            self.state.storage.insert(name, storage);
+        }
+        Ok(())
+    }
+
+    /// Puts the configuration in its directory and waits until it is served.
+    async fn publish(&mut self) -> anyhow::Result<()> {
+        let files = configuration(&Inputs {
+            cluster: &self.state.cluster,
+            sources: self.state.sources.values().collect(),
+            buckets: &self.state.buckets(),
+            database_url: self.ingest_url.clone(),
+            hash_key: self.hash_key.clone(),
+        })?;
+        self.directory.swap(&files).context("configuration directory")?;
+        let hash = hash(&files, &self.hash_key);
+        admin::wait_until_served(self.ingester.admin_addr(), hash.as_str()).await
+    }
+
+    /// Says of every source what has changed about it.
+    fn announce(&mut self) {
+        let address = self.ingester.local_addr();
+        for source in self.state.sources.values() {
+            let name = source.name.to_string();
+            let unavailable = self.state.unavailable(source);
+            let line = match (&unavailable, self.state.storage.get(&source.name)) {
+                (None, Some(Ok(storage))) => format!("{} {}", source.path, storage.relation),
+                _ => unavailable.clone().unwrap_or_default(),
+            };
+            if !self.announced.insert((source.name.clone(), line.clone())) {
+                continue;
+            }
+            self.announced.retain(|(announced, said)| *announced != source.name || *said == line);
+            match (&unavailable, self.state.storage.get(&source.name)) {
+                (None, Some(Ok(storage))) => {
+                    let url = format!("http://{address}{}", source.path);
+                    self.output.ready(&name, &url, &storage.relation.to_string());
+                }
+                _ => self.output.unavailable(&name, &line),
+            }
+        }
+    }
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

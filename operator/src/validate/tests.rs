@@ -1,0 +1,235 @@
+use super::*;
+use trunkline_model::verification::Coverage;
+
+const CLUSTER: &str = "apiVersion: trunkline.dev/v1alpha1
+kind: WebhookCluster
+metadata: {name: main}
+spec: {size: small, database: {secretRef: {name: warehouse}}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: segment-webhook}
+stringData: {secret: a-long-enough-shared-secret, newline: \"a-long-enough-shared-secret\\n\", empty: ''}
+";
+
+fn source(name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: trunkline.dev/v1alpha1\nkind: WebhookSource\nmetadata: {{name: {name}}}\n\
+         spec: {{{spec}}}\n"
+    )
+}
+
+fn signed(rest: &str) -> String {
+    format!(
+        "clusterRef: {{name: main}}, {rest} verification: {{preset: segment, secrets: \
+         [{{secretKeyRef: {{name: segment-webhook, key: secret}}}}]}}"
+    )
+}
+
+fn validated(sources: &[String]) -> Validated {
+    let text = format!("{CLUSTER}{}", sources.concat());
+    validate(&Manifests::parse([("a.yaml", text.as_str())]).unwrap()).unwrap()
+}
+
+fn only(spec: &str) -> Result<Source, Problems> {
+    validated(&[source("segment", spec)])
+        .sources
+        .into_values()
+        .next()
+        .unwrap()
+}
+
+#[test]
+fn defaults_make_a_complete_source() {
+    let source = only(&signed("")).unwrap();
+    assert_eq!(source.path, "/webhooks/default/segment");
+    assert_eq!(source.schema.as_str(), "segment");
+    assert!(source.split_arrays && source.include_headers.is_empty());
+    let Verification::Hmac(scheme) = source.verification else {
+        panic!("no HMAC")
+    };
+    assert_eq!(scheme.coverage, [Coverage::Body, Coverage::FirstElement]);
+    assert_eq!(
+        scheme.secrets[0].value.expose(),
+        b"a-long-enough-shared-secret"
+    );
+    assert_eq!(source.unavailable, None);
+}
+
+#[test]
+fn header_names_are_kept_in_lower_case() {
+    let source = only(&signed(
+        "includeHeaders: {allow: [User-Agent], deny: [X-A]}, \
+         headers: [{name: Event-Type, column: event_type}],",
+    ))
+    .unwrap();
+    assert_eq!(source.include_headers.allow, ["user-agent"]);
+    assert_eq!(source.include_headers.deny, ["x-a"]);
+    assert_eq!(source.header_columns[0].name, "event-type");
+}
+
+#[test]
+fn a_wrong_source_is_refused_with_field_and_fix() {
+    let none = "clusterRef: {name: main}, verification: {none: {}}";
+    let secrets = |reference: &str| {
+        format!(
+            "clusterRef: {{name: main}}, verification: {{preset: segment, secrets: [{{secretKeyRef: {reference}}}]}}"
+        )
+    };
+    let cases = [
+        (
+            none.replace("name: main", "name: other"),
+            "spec.clusterRef.name: there is no WebhookCluster default/other",
+        ),
+        (
+            format!("{none}, path: webhooks"),
+            "spec.path: \"webhooks\" is not a path",
+        ),
+        (format!("{none}, path: /a/../b"), "spec.path"),
+        (format!("{none}, path: '/a?b'"), "spec.path"),
+        (format!("{none}, path: '/a//b'"), "spec.path"),
+        (
+            format!("{none}, schema: public"),
+            "spec.schema: schema \"public\" is reserved",
+        ),
+        (format!("{none}, schema: My-Schema"), "spec.schema"),
+        (
+            format!("{none}, includeHeaders: {{allow: ['a b']}}"),
+            "spec.includeHeaders.allow[0]",
+        ),
+        (
+            format!("{none}, headers: [{{name: 'a:', column: a}}]"),
+            "spec.headers[0].name",
+        ),
+        (
+            format!("{none}, headers: [{{name: a, column: body}}]"),
+            "spec.headers[0].column: the view has a column \"body\" already",
+        ),
+        (
+            format!("{none}, headers: [{{name: a, column: 'A B'}}]"),
+            "spec.headers[0].column",
+        ),
+        (
+            format!("{none}, headers: [{{name: a, column: a}}, {{name: b, column: a}}]"),
+            "spec.headers[1].column",
+        ),
+        (
+            "clusterRef: {name: main}, verification: {}".to_owned(),
+            "write preset: segment, or none: {}",
+        ),
+        (
+            "clusterRef: {name: main}, verification: {none: {}, preset: segment}".to_owned(),
+            "keep one of them",
+        ),
+        (
+            "clusterRef: {name: main}, verification: {none: {}, strict: true}".to_owned(),
+            "spec.verification.none",
+        ),
+        (
+            "clusterRef: {name: main}, verification: {preset: segmnt}".to_owned(),
+            "use one of: segment",
+        ),
+        (
+            "clusterRef: {name: main}, verification: {preset: segment}".to_owned(),
+            "spec.verification.secrets: has 0 entries",
+        ),
+        (
+            secrets("{name: segment-webhook, key: empty}"),
+            "spec.verification.secrets[0].secretKeyRef.key: the secret is empty",
+        ),
+    ];
+    for (spec, expected) in cases {
+        let problems = only(&spec).unwrap_err().to_string();
+        assert!(problems.contains(expected), "{spec}: {problems}");
+        assert!(
+            problems.starts_with("a.yaml: WebhookSource default/segment: "),
+            "{problems}"
+        );
+    }
+}
+
+#[test]
+fn an_absent_secret_makes_a_valid_source_unavailable() {
+    let spec = |reference: &str| {
+        format!(
+            "clusterRef: {{name: main}}, verification: {{preset: segment, secrets: [{{secretKeyRef: {reference}}}]}}"
+        )
+    };
+    let cases = [
+        (
+            "{name: nowhere, key: secret}",
+            "secrets[0].secretKeyRef.name: there is no Secret \"nowhere\"",
+        ),
+        (
+            "{name: segment-webhook, key: k}",
+            "secrets[0].secretKeyRef.key: the Secret \"segment-webhook\" has no key \"k\"",
+        ),
+    ];
+    for (reference, expected) in cases {
+        let source = only(&spec(reference)).unwrap();
+        let problem = source.unavailable.unwrap().to_string();
+        assert!(problem.contains(expected), "{problem}");
+    }
+}
+
+#[test]
+fn a_rotation_that_is_half_there_is_served_with_a_warning() {
+    let source = only(
+        "clusterRef: {name: main}, verification: {preset: segment, secrets: [\
+         {secretKeyRef: {name: segment-webhook, key: secret}}, \
+         {secretKeyRef: {name: segment-webhook, key: next}}]}",
+    )
+    .unwrap();
+    assert_eq!(source.unavailable, None);
+    assert!(source.warnings[0].to_string().contains("no key \"next\""));
+}
+
+#[test]
+fn white_space_in_a_secret_is_pointed_out() {
+    let source = only(
+        "clusterRef: {name: main}, verification: {preset: segment, secrets: [\
+         {secretKeyRef: {name: segment-webhook, key: newline}}]}",
+    )
+    .unwrap();
+    assert!(source.warnings[0].to_string().contains("trailing newline"));
+}
+
+#[test]
+fn a_path_and_a_schema_have_one_owner_and_a_broken_source_owns_nothing() {
+    let none = "clusterRef: {name: main}, verification: {none: {}}";
+    let outcome = validated(&[
+        source("broken", &format!("{none}, path: /a, schema: public")),
+        source("one", &format!("{none}, path: /a, schema: s")),
+        source("two", &format!("{none}, path: /a, schema: s")),
+    ]);
+    assert_eq!(
+        outcome
+            .valid()
+            .map(|source| source.name.name())
+            .collect::<Vec<_>>(),
+        ["one"]
+    );
+    let problems = outcome.problems().to_string();
+    assert!(
+        problems.contains("spec.path: \"/a\" belongs to default/one"),
+        "{problems}"
+    );
+    assert!(
+        problems.contains("spec.schema: \"s\" belongs to default/one"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn there_is_exactly_one_cluster() {
+    let none = validate(&Manifests::default()).unwrap_err().to_string();
+    assert!(none.contains("there is none among the files"), "{none}");
+    let second = CLUSTER.replace("name: main", "name: other");
+    let text = format!("{CLUSTER}---\n{}", second.split("---").next().unwrap());
+    let manifests = Manifests::parse([("a.yaml", text.as_str())]).unwrap();
+    let two = validate(&manifests).unwrap_err().to_string();
+    assert!(
+        two.contains("WebhookCluster default/other: is a second"),
+        "{two}"
+    );
+}
