@@ -1,0 +1,168 @@
+//! Makes and signs the requests of a plan, apart from the connections, so that this work does not
+//! show in the latencies.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::HeaderValue;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::plan::Plan;
+use super::request::{SentEvent, SentRequest};
+use crate::segment::{EventGenerator, sign};
+
+/// Makes requests until the plan is fulfilled or nobody takes them. Blocks while the queue is full.
+pub(super) fn produce(plan: &Plan, queue: &mpsc::Sender<SentRequest>) {
+    for request in Requests::new(plan) {
+        if queue.blocking_send(request).is_err() {
+            return;
+        }
+    }
+}
+
+/// The requests of a plan, in their order.
+pub(super) struct Requests<'a> {
+    plan: &'a Plan,
+    generator: EventGenerator,
+    /// Events made so far.
+    made: u64,
+}
+
+impl<'a> Requests<'a> {
+    pub(super) fn new(plan: &'a Plan) -> Self {
+        Self {
+            plan,
+            generator: EventGenerator::new(plan.seed, Timestamp::now()),
+            made: 0,
+        }
+    }
+}
+
+impl Iterator for Requests<'_> {
+    type Item = SentRequest;
+
+    fn next(&mut self) -> Option<SentRequest> {
+        let left = self.plan.count - self.made;
+        if left == 0 {
+            return None;
+        }
+        let due = self
+            .plan
+            .rate
+            .map(|rate| Duration::from_secs_f64(self.made as f64 / rate));
+        let size = self
+            .plan
+            .batch
+            .map_or(1, |batch| batch.get() as u64)
+            .min(left);
+        self.generator.set_now(Timestamp::now());
+        let mut body = String::new();
+        let mut events = Vec::with_capacity(size as usize);
+        for _ in 0..size {
+            let event = self.generator.next_event();
+            if self.plan.batch.is_some() {
+                body.push(if events.is_empty() { '[' } else { ',' });
+            }
+            let start = body.len();
+            body.push_str(&event.json);
+            events.push(SentEvent {
+                message_id: event.message_id,
+                r#type: event.r#type,
+                place: start..body.len(),
+            });
+        }
+        if self.plan.batch.is_some() {
+            body.push(']');
+        }
+        self.made += size;
+        let signature = self.plan.secret.as_ref().and_then(|secret| {
+            let signed = events
+                .first()
+                .and_then(|event| body.get(event.place.clone()))?;
+            HeaderValue::try_from(sign(secret.expose(), signed.as_bytes())).ok()
+        });
+        Some(SentRequest {
+            body: Bytes::from(body),
+            signature,
+            events,
+            due,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::send::Target;
+    use serde_json::Value;
+    use std::num::NonZeroUsize;
+    use trunkline_model::secret::SecretBytes;
+
+    fn requests(count: u64, batch: Option<usize>, rate: Option<f64>) -> Vec<SentRequest> {
+        let plan = Plan {
+            target: Target::parse("http://127.0.0.1/").unwrap(),
+            secret: Some(SecretBytes::new("hush")),
+            count,
+            rate,
+            concurrency: NonZeroUsize::MIN,
+            batch: batch.map(|batch| batch.try_into().unwrap()),
+            seed: 9,
+        };
+        Requests::new(&plan).collect()
+    }
+
+    #[test]
+    fn a_single_event_is_an_object_signed_whole() {
+        for request in requests(5, None, None) {
+            assert!(
+                serde_json::from_slice::<Value>(request.body())
+                    .unwrap()
+                    .is_object()
+            );
+            assert_eq!(
+                request.signature.as_ref().unwrap(),
+                &sign(b"hush", request.body())
+            );
+            assert_eq!(request.json(&request.events()[0]), &request.body()[..]);
+        }
+    }
+
+    #[test]
+    fn a_batch_is_an_array_signed_over_the_exact_bytes_of_its_first_element() {
+        let requests = requests(10, Some(4), None);
+        let sizes: Vec<usize> = requests
+            .iter()
+            .map(|request| request.events().len())
+            .collect();
+        assert_eq!(sizes, [4, 4, 2]);
+        for request in &requests {
+            let elements: Vec<&serde_json::value::RawValue> =
+                serde_json::from_slice(request.body()).unwrap();
+            let signed = elements[0].get().as_bytes();
+            assert_eq!(request.signature.as_ref().unwrap(), &sign(b"hush", signed));
+            for (element, event) in elements.iter().zip(request.events()) {
+                assert_eq!(element.get().as_bytes(), request.json(event));
+                assert!(element.get().contains(&event.message_id));
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_of_one_is_still_an_array() {
+        assert!(requests(1, Some(1), None)[0].body().starts_with(b"[{"));
+    }
+
+    #[test]
+    fn the_rate_is_one_of_events_whatever_the_batch() {
+        let due = |batch| -> Vec<u128> {
+            let requests = requests(6, batch, Some(2.0));
+            requests
+                .iter()
+                .map(|request| request.due.unwrap().as_millis())
+                .collect()
+        };
+        assert_eq!(due(None), [0, 500, 1_000, 1_500, 2_000, 2_500]);
+        assert_eq!(due(Some(3)), [0, 1_500]);
+    }
+}

@@ -1,0 +1,81 @@
+//! One request and what became of it.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::HeaderValue;
+
+use crate::segment::EventType;
+
+/// A request as it goes over the wire.
+#[derive(Debug, Clone)]
+pub struct SentRequest {
+    pub(super) body: Bytes,
+    pub(super) signature: Option<HeaderValue>,
+    pub(super) events: Vec<SentEvent>,
+    /// When it is meant to be sent, from the start of the run on.
+    pub(super) due: Option<Duration>,
+}
+
+/// One event of a request.
+#[derive(Debug, Clone)]
+pub struct SentEvent {
+    /// The event's `messageId`.
+    pub message_id: String,
+    /// The event's `type`.
+    pub r#type: EventType,
+    /// Where the event stands in the body.
+    pub(super) place: Range<usize>,
+}
+
+impl SentRequest {
+    /// The whole body, byte for byte.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The events of the body, in their order.
+    #[must_use]
+    pub fn events(&self) -> &[SentEvent] {
+        &self.events
+    }
+
+    /// The bytes of one of [`SentRequest::events`], without the array around it.
+    #[must_use]
+    pub fn json(&self, event: &SentEvent) -> &[u8] {
+        self.body.get(event.place.clone()).unwrap_or_default()
+    }
+}
+
+/// What became of a request.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The status of the answer, or why there is none.
+    pub result: Result<u16, Failure>,
+    /// The time to the end of the answer, or to the failure: from the moment of sending, and for a
+    /// request that was late on its schedule from the moment it was due.
+    pub latency: Duration,
+    /// What an answer other than 2xx said, shortened; else empty.
+    pub refusal: String,
+}
+
+impl Outcome {
+    /// Whether the answer was 2xx, by which the receiver says that the events are committed.
+    #[must_use]
+    pub fn is_acknowledged(&self) -> bool {
+        matches!(self.result, Ok(200..=299))
+    }
+}
+
+/// Why a request has no answer. The receiver may have committed its events or not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// No answer in time.
+    #[error("no answer within {} s", super::worker::TIMEOUT.as_secs())]
+    Timeout,
+    /// The connection was refused, or broke before an answer.
+    #[error("{0}")]
+    Connection(String),
+}
