@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use tokio_postgres::NoTls;
 
 use super::account::Account;
-use super::{Error, Options, PrivatePostgres};
+use super::{Error, Installation, Options, PrivatePostgres};
 
 /// A folder that an unprivileged user may enter, with the data directory in it.
 fn parent() -> tempfile::TempDir {
@@ -304,4 +304,32 @@ async fn settings_of_the_caller_override_ours_and_never_the_address() {
         query(&server.url(), "SHOW listen_addresses").await,
         "127.0.0.1"
     );
+}
+
+#[tokio::test]
+async fn a_build_without_lz4_starts_all_the_same() {
+    use std::os::unix::fs::PermissionsExt;
+    let parent = parent();
+    let real = Installation::find().unwrap();
+    // Programs that answer as such a build does, and are this machine's otherwise.
+    for (program, refusal) in [
+        ("initdb", ""),
+        ("postgres", "case \"$*\" in *lz4*) exit 1;; esac\n"),
+    ] {
+        let file = parent.path().join(program);
+        let real = real.program(program);
+        let script = format!("#!/bin/sh\n{refusal}exec {} \"$@\"\n", real.display());
+        std::fs::write(&file, script).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let options = Options {
+        bin_dir: Some(parent.path().to_owned()),
+        ..Options::default()
+    };
+    let server = PrivatePostgres::start(options).await.unwrap();
+    assert_eq!(
+        query(&server.url(), "SHOW default_toast_compression").await,
+        "pglz"
+    );
+    assert_eq!(query(&server.url(), "SHOW wal_compression").await, "pglz");
 }
