@@ -1,0 +1,85 @@
+//! What is served: the routing table, and the directory that it is read from.
+//!
+//! Invariant: a table is complete before anyone sees it. What cannot be served is an error with its
+//! reason at the border, so that nothing behind it asks whether a setting is there.
+
+mod directory;
+mod watch;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use trunkline_model::document::{Configuration, ConfigurationHash, Limits, SourceSettings};
+use trunkline_model::names::ClusterName;
+use trunkline_model::verification::Verification;
+
+pub(crate) use watch::ConfigWatch;
+
+/// What requests are routed by.
+#[derive(Debug)]
+pub(crate) struct Routing {
+    /// Names the configuration.
+    pub(crate) hash: ConfigurationHash,
+    /// The WebhookCluster.
+    pub(crate) cluster: ClusterName,
+    /// What a request may use.
+    pub(crate) limits: Limits,
+    paths: HashMap<String, Arc<Route>>,
+    /// Every source, in order of their names.
+    pub(crate) sources: Vec<Arc<Route>>,
+}
+
+/// A source, as requests meet it.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// The WebhookSource, as `namespace/name`.
+    pub(crate) source: Arc<str>,
+    /// `metadata.generation` of its manifest.
+    pub(crate) generation: i64,
+    /// How it is served, or why it is not, for its owner.
+    pub(crate) settings: Result<SourceSettings, String>,
+}
+
+impl Routing {
+    pub(crate) fn new(configuration: Configuration) -> Self {
+        let mut paths = HashMap::new();
+        let mut sources = Vec::with_capacity(configuration.sources.len());
+        for source in configuration.sources {
+            let route = Arc::new(Route {
+                source: source.name.to_string().into(),
+                generation: source.generation,
+                settings: servable(source.settings),
+            });
+            paths.extend(
+                source
+                    .paths
+                    .into_iter()
+                    .map(|path| (path, Arc::clone(&route))),
+            );
+            sources.push(route);
+        }
+        Self {
+            hash: configuration.hash,
+            cluster: configuration.cluster.name,
+            limits: configuration.cluster.limits,
+            paths,
+            sources,
+        }
+    }
+
+    /// The source that answers to exactly this path.
+    pub(crate) fn route(&self, path: &str) -> Option<&Arc<Route>> {
+        self.paths.get(path)
+    }
+}
+
+/// A source without a secret cannot verify, so it is not served, and not served without check.
+fn servable(settings: Result<SourceSettings, String>) -> Result<SourceSettings, String> {
+    let settings = settings?;
+    match &settings.verification {
+        Verification::Hmac(scheme) if scheme.secrets.is_empty() => {
+            Err("no signing secret is available".to_owned())
+        }
+        Verification::Hmac(_) | Verification::None => Ok(settings),
+    }
+}

@@ -1,0 +1,228 @@
+//! What can be observed: one struct per event, which writes its log line and its metrics together.
+//!
+//! Invariants: no event takes a secret, a signature, a path or a part of a body. Whatever a stranger
+//! can cause is logged at most once per second, source and reason, with the number of the others.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tracing::{info, warn};
+use trunkline_model::document::Configuration;
+
+use crate::metrics::{Metrics, RefusalLabels, SourceLabels, StatusLabels};
+use crate::request::Refusal;
+
+/// Least time between two log lines about refusals of one source for one reason.
+const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Where events go.
+#[derive(Debug)]
+pub(crate) struct Events {
+    metrics: Metrics,
+    refusals: LogLimiter,
+}
+
+impl Events {
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        Self {
+            metrics,
+            refusals: LogLimiter::default(),
+        }
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+}
+
+/// A request was answered.
+pub(crate) struct RequestAnswered<'a> {
+    /// The source, or `""`.
+    pub(crate) source: &'a Arc<str>,
+    pub(crate) status: u16,
+    pub(crate) duration: Duration,
+}
+
+impl RequestAnswered<'_> {
+    pub(crate) fn emit(&self, events: &Events) {
+        let labels = StatusLabels {
+            source: Arc::clone(self.source),
+            status: self.status,
+        };
+        events.metrics.requests.get_or_create(&labels).inc();
+        events
+            .metrics
+            .request_seconds
+            .observe(self.duration.as_secs_f64());
+    }
+}
+
+/// A request was answered with anything but 200.
+pub(crate) struct RequestRefused<'a> {
+    /// The source, or `""`.
+    pub(crate) source: &'a Arc<str>,
+    pub(crate) refusal: &'a Refusal,
+}
+
+impl RequestRefused<'_> {
+    pub(crate) fn emit(&self, events: &Events) {
+        let reason = self.refusal.reason();
+        let labels = RefusalLabels {
+            source: Arc::clone(self.source),
+            reason,
+        };
+        events.metrics.refusals.get_or_create(&labels).inc();
+        if let Some(others) = events.refusals.pass(labels, Instant::now()) {
+            warn!(
+                source = %self.source,
+                reason,
+                status = self.refusal.status().as_u16(),
+                others,
+                "request refused: {}",
+                self.refusal
+            );
+        }
+    }
+}
+
+/// The events of a request were committed.
+pub(crate) struct EventsCommitted<'a> {
+    pub(crate) source: &'a Arc<str>,
+    pub(crate) events: u64,
+    /// How many of them were stored with a repaired body.
+    pub(crate) repaired: u64,
+}
+
+impl EventsCommitted<'_> {
+    pub(crate) fn emit(&self, events: &Events) {
+        let labels = SourceLabels {
+            source: Arc::clone(self.source),
+        };
+        events
+            .metrics
+            .events
+            .get_or_create(&labels)
+            .inc_by(self.events);
+        if self.repaired > 0 {
+            events
+                .metrics
+                .repaired_events
+                .get_or_create(&labels)
+                .inc_by(self.repaired);
+        }
+    }
+}
+
+/// A configuration is about to be served.
+pub(crate) struct ConfigurationLoaded<'a> {
+    pub(crate) configuration: &'a Configuration,
+}
+
+impl ConfigurationLoaded<'_> {
+    pub(crate) fn emit(&self, events: &Events) {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        events
+            .metrics
+            .config_loaded
+            .set(since_epoch.unwrap_or_default().as_secs_f64());
+        info!(
+            hash = self.configuration.hash.as_str(),
+            cluster = %self.configuration.cluster.name,
+            sources = self.configuration.sources.len(),
+            "configuration loaded"
+        );
+    }
+}
+
+/// What lies in the configuration directory is not served.
+pub(crate) struct ConfigurationRefused<'a> {
+    pub(crate) error: &'a str,
+}
+
+impl ConfigurationRefused<'_> {
+    pub(crate) fn emit(&self, events: &Events) {
+        events.metrics.config_errors.inc();
+        warn!(
+            error = self.error,
+            "configuration refused; the last good one stays in use"
+        );
+    }
+}
+
+/// An error and what caused it, as one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line
+}
+
+/// Lets one line per label set and interval pass. Its size is bounded by the label sets, which the
+/// configuration bounds.
+#[derive(Debug, Default)]
+struct LogLimiter {
+    lines: Mutex<HashMap<RefusalLabels, Line>>,
+}
+
+#[derive(Debug)]
+struct Line {
+    last: Instant,
+    held_back: u64,
+}
+
+impl LogLimiter {
+    /// Whether a line may be written now, and then how many were held back before it.
+    fn pass(&self, labels: RefusalLabels, now: Instant) -> Option<u64> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(line) = lines.get_mut(&labels) else {
+            lines.insert(
+                labels,
+                Line {
+                    last: now,
+                    held_back: 0,
+                },
+            );
+            return Some(0);
+        };
+        if now.duration_since(line.last) < REFUSAL_LOG_INTERVAL {
+            line.held_back += 1;
+            return None;
+        }
+        line.last = now;
+        Some(std::mem::take(&mut line.held_back))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_refusals_is_one_line_a_second_with_a_count() {
+        let limiter = LogLimiter::default();
+        let labels = |reason| RefusalLabels {
+            source: Arc::from("default/a"),
+            reason,
+        };
+        let start = Instant::now();
+        assert_eq!(limiter.pass(labels("x"), start), Some(0));
+        for _ in 0..1_000 {
+            assert_eq!(limiter.pass(labels("x"), start), None);
+        }
+        assert_eq!(limiter.pass(labels("y"), start), Some(0));
+        assert_eq!(
+            limiter.pass(labels("x"), start + REFUSAL_LOG_INTERVAL),
+            Some(1_000)
+        );
+        assert_eq!(
+            limiter.pass(labels("x"), start + 2 * REFUSAL_LOG_INTERVAL),
+            Some(0)
+        );
+    }
+}

@@ -1,0 +1,158 @@
+//! What one running ingester is: the parts that requests, the configuration and the admin listener
+//! share.
+//!
+//! Invariant: a routing table becomes visible only after the committer knows its database, and
+//! `/config` names its hash only after requests are routed by it.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use trunkline_model::document::{Configuration, ConfigurationHash};
+
+use crate::commit::{Committer, DatabaseState, Target, TargetError};
+use crate::config::Routing;
+use crate::events::{ConfigurationLoaded, Events};
+use crate::metrics::Metrics;
+use crate::request::Budget;
+
+/// The configuration as it is served.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ConfigStatus {
+    /// Names what requests are routed by, once there is one.
+    pub(crate) hash: Option<ConfigurationHash>,
+    /// Why what lies in the directory is not served.
+    pub(crate) error: Option<String>,
+}
+
+/// Why a configuration that was read cannot be adopted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AdoptError {
+    /// Its database cannot be used.
+    #[error("the configuration's database cannot be used: {0}")]
+    Target(#[from] TargetError),
+    /// The machine gives no more threads.
+    #[error("cannot start a writer: {0}")]
+    Writer(#[from] io::Error),
+}
+
+/// One running ingester.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    routing: ArcSwapOption<Routing>,
+    committer: OnceLock<Committer>,
+    status: watch::Sender<ConfigStatus>,
+    stopping: CancellationToken,
+    /// Bytes that requests hold.
+    pub(crate) budget: Arc<Budget>,
+    /// Where what happens is told.
+    pub(crate) events: Events,
+    /// For `/config`.
+    pub(crate) pod_uid: Option<String>,
+}
+
+impl Instance {
+    pub(crate) fn new(pod_uid: Option<String>) -> Self {
+        Self {
+            routing: ArcSwapOption::empty(),
+            committer: OnceLock::new(),
+            status: watch::Sender::default(),
+            stopping: CancellationToken::new(),
+            budget: Arc::default(),
+            events: Events::new(Metrics::new()),
+            pod_uid,
+        }
+    }
+
+    /// What requests are routed by now.
+    pub(crate) fn routing(&self) -> Option<Arc<Routing>> {
+        self.routing.load_full()
+    }
+
+    /// The way to the database, once a configuration has named one.
+    pub(crate) fn committer(&self) -> Option<&Committer> {
+        self.committer.get()
+    }
+
+    /// What is known of the database, once a configuration has named one.
+    pub(crate) fn database(&self) -> Option<DatabaseState> {
+        self.committer()
+            .map(|committer| committer.state().borrow().clone())
+    }
+
+    /// The configuration's status, now and as it changes.
+    pub(crate) fn config_status(&self) -> watch::Receiver<ConfigStatus> {
+        self.status.subscribe()
+    }
+
+    /// Cancelled when the ingester begins to stop.
+    pub(crate) fn stopping(&self) -> &CancellationToken {
+        &self.stopping
+    }
+
+    pub(crate) fn begin_stop(&self) {
+        self.stopping.cancel();
+    }
+
+    /// Why the ingester is not ready, or nothing.
+    pub(crate) fn unready_reasons(&self) -> Vec<&'static str> {
+        let reached = self
+            .committer()
+            .is_some_and(Committer::has_reached_database);
+        let reasons = [
+            (self.stopping.is_cancelled(), "stopping"),
+            (
+                self.routing.load().is_none(),
+                "no configuration has been loaded",
+            ),
+            (!reached, "the database has not been reached yet"),
+        ];
+        reasons
+            .into_iter()
+            .filter(|(holds, _)| *holds)
+            .map(|(_, reason)| reason)
+            .collect()
+    }
+
+    /// Serves a configuration. One that is served already changes nothing.
+    pub(crate) fn adopt(&self, configuration: Configuration) -> Result<(), AdoptError> {
+        if self.status.borrow().hash.as_ref() != Some(&configuration.hash) {
+            let target = Target::parse(&configuration.cluster.database_url)?;
+            let writers = configuration.cluster.limits.writers;
+            match self.committer.get() {
+                Some(committer) => committer.reconfigure(target, writers)?,
+                None => {
+                    let metrics = self.events.metrics().commits.clone();
+                    // Only the thread that watches the configuration comes here.
+                    let _ = self
+                        .committer
+                        .set(Committer::start(target, writers, metrics)?);
+                }
+            }
+            ConfigurationLoaded {
+                configuration: &configuration,
+            }
+            .emit(&self.events);
+            self.routing
+                .store(Some(Arc::new(Routing::new(configuration))));
+        }
+        let hash = self
+            .routing
+            .load()
+            .as_ref()
+            .map(|routing| routing.hash.clone());
+        self.status.send_replace(ConfigStatus { hash, error: None });
+        Ok(())
+    }
+
+    /// Notes why what lies in the directory is not served. Returns whether that is news.
+    pub(crate) fn refuse_config(&self, error: &str) -> bool {
+        self.status.send_if_modified(|status| {
+            let is_new = status.error.as_deref() != Some(error);
+            status.error = Some(error.to_owned());
+            is_new
+        })
+    }
+}

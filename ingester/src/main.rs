@@ -1,0 +1,113 @@
+//! `trunkline-ingester`: command line, log and signals around [`trunkline_ingester::Ingester`].
+
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, ValueEnum};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info};
+use tracing_subscriber::EnvFilter;
+use trunkline_ingester::{Ingester, Options};
+
+/// Takes signed webhooks over HTTP and commits them to PostgreSQL; a 200 means committed.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    /// Directory of the configuration files; changes are picked up while running
+    #[arg(long, value_name = "DIR")]
+    config_dir: PathBuf,
+    /// Address that senders post to
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// Address of /livez, /readyz, /metrics and /config
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
+    admin_listen: SocketAddr,
+    /// UID of the pod, which /config tells
+    #[arg(long, env = "POD_UID", value_name = "UID")]
+    pod_uid: Option<String>,
+    /// Form of the log on standard error; RUST_LOG sets its level
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// One line a message, for people
+    Text,
+    /// One JSON object a message
+    Json,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Serve a configuration on the default ports:
+    trunkline-ingester --config-dir /etc/trunkline/config
+
+  On this machine alone, with more in the log:
+    RUST_LOG=debug trunkline-ingester --config-dir ./config \\
+      --listen 127.0.0.1:8080 --admin-listen 127.0.0.1:9090
+
+  See what is served:
+    curl -s http://127.0.0.1:9090/config
+
+SIGTERM or SIGINT answers every request that was accepted and ends with exit code 0; a second one
+ends at once. Exit codes: 0 stopped, 1 failed, 2 wrong arguments.";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_log(arguments.log_format);
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+#[tokio::main]
+async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
+    let ingester = Ingester::start(Options {
+        config_dir: arguments.config_dir,
+        listen: arguments.listen,
+        admin_listen: arguments.admin_listen,
+        pod_uid: arguments.pod_uid,
+    })
+    .await?;
+    info!(listen = %ingester.local_addr(), admin = %ingester.admin_addr(), "listening");
+    asked_to_end(&mut terminate, &mut interrupt).await;
+    info!("stopping");
+    tokio::select! {
+        () = ingester.stop() => {
+            info!("stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        () = asked_to_end(&mut terminate, &mut interrupt) => {
+            error!("ended before every request was answered");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn asked_to_end(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

@@ -1,0 +1,225 @@
+//! Why a request is refused, and what its sender is told: the one table of statuses and texts.
+//!
+//! The texts are those that Materialize answers with. Invariants: what is our trouble, or may pass,
+//! is 503 (or 408), because Segment drops an event for good on any other 4xx. A failed verification
+//! tells nothing of its reason to the sender.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+
+use crate::commit::CommitError;
+use crate::json::InvalidJson;
+use crate::verify::Unverified;
+
+/// How much of an unknown path is said back.
+const MAX_PATH_CHARS: usize = 200;
+
+/// Why a request is not acknowledged. `Display` is for the owner's log.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("no configuration has been loaded yet")]
+    NotConfigured,
+    /// The path stays out of the log: it may hold a token.
+    #[error("no source has the request's path")]
+    UnknownPath(String),
+    #[error("the method is not POST")]
+    Method,
+    #[error("the body has a Content-Encoding, which is not supported")]
+    ContentEncoding(HeaderValue),
+    /// With the reason from the configuration.
+    #[error("the source cannot be served: {0}")]
+    SourceUnavailable(String),
+    #[error("the bytes in flight are at their limit")]
+    Overloaded,
+    #[error("the body is larger than {limit} bytes")]
+    BodyTooLarge { limit: usize },
+    #[error("the body decodes to more than {limit} bytes of rows")]
+    RowsTooLarge { limit: usize },
+    #[error("the body did not arrive in time")]
+    BodyTimeout,
+    #[error("the body ended before its end")]
+    BodyAborted,
+    #[error(transparent)]
+    Unverified(#[from] Unverified),
+    #[error("the body is not JSON: {0}")]
+    NotJson(#[from] InvalidJson),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error("the commit did not end in time")]
+    CommitTimeout,
+    #[error("a defect of the ingester ended the request; please report it")]
+    Defect,
+}
+
+impl Refusal {
+    /// A short, fixed name for metrics and logs.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::NotConfigured => "not_configured",
+            Self::UnknownPath(_) => "unknown_path",
+            Self::Method => "method",
+            Self::ContentEncoding(_) => "content_encoding",
+            Self::SourceUnavailable(_) => "source_unavailable",
+            Self::Overloaded => "overloaded",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::RowsTooLarge { .. } => "rows_too_large",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyAborted => "body_aborted",
+            Self::Unverified(Unverified::Missing) => "signature_missing",
+            Self::Unverified(Unverified::Repeated) => "signature_repeated",
+            Self::Unverified(Unverified::Malformed) => "signature_malformed",
+            Self::Unverified(Unverified::Mismatch) => "signature_mismatch",
+            Self::NotJson(_) => "not_json",
+            Self::Commit(error) => error.label(),
+            Self::CommitTimeout => "commit_timeout",
+            Self::Defect => "defect",
+        }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::UnknownPath(_) => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::ContentEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::BodyTooLarge { .. } | Self::RowsTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout | Self::BodyAborted => StatusCode::REQUEST_TIMEOUT,
+            Self::Unverified(_) | Self::NotJson(_) => StatusCode::BAD_REQUEST,
+            Self::NotConfigured
+            | Self::SourceUnavailable(_)
+            | Self::Overloaded
+            | Self::Commit(_)
+            | Self::CommitTimeout
+            | Self::Defect => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// What the sender reads.
+    fn text(&self) -> String {
+        match self {
+            Self::UnknownPath(path) => {
+                let path: String = path.chars().take(MAX_PATH_CHARS).collect();
+                format!("no object was found at the path {path:?}")
+            }
+            Self::Method => "only POST is allowed".to_owned(),
+            Self::ContentEncoding(encoding) => {
+                let encoding = String::from_utf8_lossy(encoding.as_bytes());
+                let encoding: String = encoding.chars().take(MAX_PATH_CHARS).collect();
+                format!(
+                    "the content encoding {encoding:?} is not supported; send the body as it is"
+                )
+            }
+            Self::BodyTooLarge { limit } => {
+                format!("request body exceeds the maximum allowed size of {limit} bytes")
+            }
+            Self::RowsTooLarge { limit } => format!(
+                "request body decodes to more than the maximum allowed {limit} bytes of rows"
+            ),
+            Self::BodyTimeout | Self::BodyAborted => {
+                "the request body did not arrive in time".to_owned()
+            }
+            Self::Unverified(_) => "failed to validate the request".to_owned(),
+            Self::NotJson(error) => format!("failed to deserialize body as Jsonb: {error}"),
+            Self::NotConfigured
+            | Self::SourceUnavailable(_)
+            | Self::Overloaded
+            | Self::Commit(_)
+            | Self::CommitTimeout
+            | Self::Defect => "service unavailable".to_owned(),
+        }
+    }
+
+    pub(crate) fn response(&self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::from(self.text()));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
+        match self.status() {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            StatusCode::METHOD_NOT_ALLOWED => {
+                headers.insert(ALLOW, HeaderValue::from_static("POST"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn senders_read_the_texts_that_guides_tell_them_to_look_for() {
+        let not_json = crate::json::decode(b"{]", crate::json::ArrayRows::Whole).unwrap_err();
+        let long = "/".repeat(1_000);
+        let cases = [
+            (
+                Refusal::NotConfigured,
+                503,
+                "service unavailable".to_owned(),
+            ),
+            (
+                Refusal::SourceUnavailable("secret".to_owned()),
+                503,
+                "service unavailable".to_owned(),
+            ),
+            (
+                Refusal::Commit(CommitError::NoPartition),
+                503,
+                "service unavailable".to_owned(),
+            ),
+            (Refusal::Defect, 503, "service unavailable".to_owned()),
+            (
+                Refusal::UnknownPath("/a\"b".to_owned()),
+                404,
+                "no object was found at the path \"/a\\\"b\"".to_owned(),
+            ),
+            (
+                Refusal::UnknownPath(long),
+                404,
+                format!("no object was found at the path \"{}\"", "/".repeat(200)),
+            ),
+            (
+                Refusal::Unverified(Unverified::Missing),
+                400,
+                "failed to validate the request".into(),
+            ),
+            (
+                Refusal::NotJson(not_json),
+                400,
+                "failed to deserialize body as Jsonb: expected a string as object key at line 1 \
+                 column 2"
+                    .to_owned(),
+            ),
+            (
+                Refusal::BodyTooLarge { limit: 6 },
+                413,
+                "request body exceeds the maximum allowed size of 6 bytes".to_owned(),
+            ),
+        ];
+        for (refusal, status, text) in cases {
+            assert_eq!(refusal.status().as_u16(), status, "{refusal}");
+            assert_eq!(refusal.text(), text);
+        }
+    }
+
+    #[test]
+    fn our_trouble_names_a_time_to_come_again() {
+        let response = Refusal::Overloaded.response();
+        assert_eq!(response.headers()[RETRY_AFTER], "1");
+        assert!(
+            !Refusal::Method
+                .response()
+                .headers()
+                .contains_key(RETRY_AFTER)
+        );
+        assert_eq!(Refusal::Method.response().headers()[ALLOW], "POST");
+    }
+}
