@@ -138,9 +138,14 @@ async fn attempt_once(client: &Client, step: &Step) -> Result<Outcome, tokio_pos
                  SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"
             ))
             .await?;
-        let rows = client
-            .query_typed(&format!("SELECT {}", step.needed), &[])
-            .await?;
+        // Reading from a table makes the session learn what others committed while it waited for the
+        // DDL lock: the caches behind `to_regclass` and its like are refreshed when a lock on a
+        // relation is taken, which an advisory lock is not.
+        let test = format!(
+            "SELECT {} FROM pg_namespace WHERE nspname = 'pg_catalog'",
+            step.needed
+        );
+        let rows = client.query_typed(&test, &[]).await?;
         let needed = rows
             .first()
             .map(|row| row.try_get(0))

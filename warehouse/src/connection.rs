@@ -115,13 +115,14 @@ fn explain(config: &Config, source: tokio_postgres::Error) -> Error {
             let database = config.get_dbname().unwrap_or(&role).to_owned();
             Error::NoDatabase { database, source }
         }
-        // "no pg_hba.conf entry for host …, user …, database …, no encryption": the part about
-        // encryption is there only when a connection without it is turned down.
         SqlState::INVALID_AUTHORIZATION_SPECIFICATION
-            if refusal.message().contains("no encryption")
-                || refusal.message().contains("SSL off") =>
+            if refusal.message().contains("pg_hba.conf") =>
         {
-            Error::TlsRequired { address, source }
+            Error::NotAllowed {
+                address,
+                role,
+                source,
+            }
         }
         _ => Error::Refused {
             address,

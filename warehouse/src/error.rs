@@ -28,14 +28,16 @@ pub enum Error {
          set sslmode=disable where the network may be trusted"
     )]
     TlsAsked(&'static str),
-    /// The server lets nobody in without TLS.
+    /// 28000: no line of pg_hba.conf fits us. Servers that ask for TLS say the same.
     #[error(
-        "PostgreSQL at {address} takes only TLS connections from here, which this version does \
-         not support; allow this address by a `host` line in pg_hba.conf"
+        "PostgreSQL at {address} has no line in pg_hba.conf that lets role {role:?} in from here \
+         without TLS, which this version does not support; add a `host` line"
     )]
-    TlsRequired {
+    NotAllowed {
         /// Hosts and ports of the URL.
         address: String,
+        /// The role that was to log in.
+        role: String,
         /// The server's answer.
         #[source]
         source: tokio_postgres::Error,

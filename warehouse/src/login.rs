@@ -60,7 +60,7 @@ async fn is_other_password(url: &SecretBytes) -> Result<bool, Error> {
         // pg_hba.conf may let the role in from the ingesters' addresses and not from here. Then
         // nothing is known, and changing the password of a login that works would be worse than
         // leaving it.
-        Err(error @ (Error::Refused { .. } | Error::TlsRequired { .. })) => {
+        Err(error @ (Error::Refused { .. } | Error::NotAllowed { .. })) => {
             tracing::warn!(%error, "cannot check the ingest login from here");
             Ok(false)
         }
