@@ -1,0 +1,106 @@
+//! The form of a row that the database refused although our own pass over its JSON let it through:
+//! a server with a smaller stack than usual, or a rule of jsonb that we do not know.
+
+use trunkline_model::columns::Column;
+
+use super::tuple;
+
+/// The same row in a form in which no JSON of the sender is parsed: `body_json` is one JSON string
+/// that holds the body's text, and `raw` holds the bytes as sent.
+///
+/// Nothing else is needed for `raw`: where it was NULL, the body's text was exactly what was sent;
+/// elsewhere it is already there. Whatever is not a tuple of [`super::RowEncoder`] stays as it is
+/// from the first field that cannot be read, and the database refuses it again.
+#[must_use]
+pub fn quarantine(row: &[u8]) -> Vec<u8> {
+    let body = tuple::fields(row)
+        .find(|(spec, _)| spec.column == Column::BodyJson)
+        .and_then(|(_, field)| field)
+        .map(tuple::json_text)
+        .unwrap_or_default();
+    let mut out = Vec::with_capacity(row.len() + body.len() + 64);
+    tuple::start(&mut out);
+    for (spec, field) in tuple::fields(row) {
+        match (spec.column, field) {
+            (Column::BodyJson, Some(_)) => tuple::jsonb(&mut out, &json_string(body)),
+            (Column::Raw, None) => tuple::bytes(&mut out, body),
+            (_, Some(field)) => tuple::bytes(&mut out, field),
+            (_, None) => tuple::null(&mut out),
+        }
+    }
+    out
+}
+
+/// The text of a JSON document as a JSON string.
+fn json_string(text: &[u8]) -> String {
+    serde_json::Value::from(String::from_utf8_lossy(text).as_ref()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_model::verification::AuthScope;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::json::{ArrayRows, decode};
+    use crate::rows::{DeliveryFields, EncodedRows, RowEncoder};
+
+    fn encode(body: &str) -> EncodedRows {
+        let delivery = DeliveryFields {
+            bucket: 1,
+            source: "default/segment",
+            delivery_id: Uuid::nil(),
+            headers: Some("{}"),
+            header_values: None,
+        };
+        let mut encoder = RowEncoder::new(delivery, body.len());
+        for element in decode(body.as_bytes(), ArrayRows::Elements).unwrap() {
+            encoder.push(&element, AuthScope::None);
+        }
+        encoder.finish()
+    }
+
+    fn field(row: &[u8], column: Column) -> Option<Vec<u8>> {
+        let found = tuple::fields(row).find(|(spec, _)| spec.column == column);
+        found.and_then(|(_, field)| field).map(<[u8]>::to_vec)
+    }
+
+    #[test]
+    fn an_exact_body_moves_into_raw_and_its_text_into_a_string() {
+        let body = "{\"messageId\":\"m\",\n\"a\":[\"\\u0041\"]}";
+        let row = quarantine(encode(body).bytes());
+        assert_eq!(field(&row, Column::Raw).unwrap(), body.as_bytes());
+        let json = field(&row, Column::BodyJson).unwrap();
+        let string: String = serde_json::from_slice(tuple::json_text(&json)).unwrap();
+        assert_eq!(string, body);
+        assert_eq!(field(&row, Column::MessageId).unwrap(), b"m");
+        assert_eq!(field(&row, Column::HeaderValues), None);
+    }
+
+    #[test]
+    fn a_repaired_body_keeps_the_raw_that_it_has() {
+        let row = quarantine(encode("[\"\\ud800\"]").bytes());
+        assert_eq!(field(&row, Column::Raw).unwrap(), b"\"\\ud800\"");
+        let json = field(&row, Column::BodyJson).unwrap();
+        let string: String = serde_json::from_slice(tuple::json_text(&json)).unwrap();
+        assert_eq!(string, "\"\\ufffd\"");
+    }
+
+    #[test]
+    fn only_the_bad_rows_of_a_delivery_change() {
+        let rows = encode("[1,2,3]");
+        let mended = rows.with_quarantined(|row| row == 1);
+        assert_eq!(mended.len(), 3);
+        assert_eq!(mended.range(0..1), rows.range(0..1));
+        assert_eq!(mended.range(2..3), rows.range(2..3));
+        assert_eq!(field(mended.range(1..2), Column::Raw).unwrap(), b"2");
+    }
+
+    #[test]
+    fn bytes_that_are_no_tuple_do_not_panic() {
+        let whole = encode("{\"a\":1}");
+        for end in 0..whole.bytes().len() {
+            let _ = quarantine(&whole.bytes()[..end]);
+        }
+    }
+}
