@@ -146,7 +146,7 @@ impl ConfigurationRefused<'_> {
         events.metrics.config_errors.inc();
         warn!(
             error = self.error,
-            "configuration refused; the last good one stays in use"
+            "configuration refused; what is served stays as it is"
         );
     }
 }

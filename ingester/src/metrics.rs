@@ -126,10 +126,9 @@ impl Metrics {
             self.config_errors.clone(),
         );
         self.commits.register(registry);
-        registry.register_with_unit(
-            "in_flight",
-            "Memory reserved by requests that are not answered yet",
-            Unit::Bytes,
+        registry.register(
+            "bytes_in_flight",
+            "Memory reserved by requests that are not answered yet, in bytes",
             self.bytes_in_flight.clone(),
         );
         registry.register(
