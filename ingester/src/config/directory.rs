@@ -1,8 +1,10 @@
 //! Reads the configuration directory, and tells whether it has changed.
 //!
 //! In Kubernetes each file is a symbolic link to `..data/FILE`, and `..data` one to a directory
-//! with a time in its name, so that replacing that one link replaces all files at once. A plain
-//! directory of files works as well.
+//! with a time in its name, so that replacing that one link replaces all files at once. The links
+//! of files that are new or gone follow a moment later, so the directory behind `..data` is read
+//! itself: through the links a new configuration could be seen without one of its files, and the
+//! sources of that file would be unknown paths. A plain directory of files works as well.
 
 use std::fs;
 use std::io;
@@ -36,16 +38,17 @@ impl Fingerprint {
     /// Looks at the directory without reading its files.
     pub(super) fn of(directory: &Path) -> io::Result<Self> {
         let data_link = fs::read_link(directory.join(DATA_LINK)).ok();
+        let folder = folder(directory, data_link.as_deref());
         let mut files = Vec::new();
-        for entry in fs::read_dir(directory)? {
+        for entry in fs::read_dir(&folder)? {
             let Ok(name) = entry?.file_name().into_string() else {
                 continue;
             };
             if !is_configuration(&name) {
                 continue;
             }
-            // Follows links, as the directory's files are links in Kubernetes.
-            let metadata = fs::metadata(directory.join(&name))?;
+            // Follows links, which a plain directory may hold.
+            let metadata = fs::metadata(folder.join(&name))?;
             if metadata.is_file() {
                 let modified = metadata.modified().ok();
                 files.push(FileStamp {
@@ -61,8 +64,9 @@ impl Fingerprint {
 
     /// Reads the files.
     pub(super) fn read(&self, directory: &Path) -> io::Result<Files> {
+        let folder = folder(directory, self.data_link.as_deref());
         let read = |file: &FileStamp| {
-            fs::read(directory.join(&file.name)).map(|bytes| (file.name.clone(), bytes))
+            fs::read(folder.join(&file.name)).map(|bytes| (file.name.clone(), bytes))
         };
         self.files.iter().map(read).collect()
     }
@@ -79,6 +83,11 @@ impl Fingerprint {
     }
 }
 
+/// Where the files are.
+fn folder(directory: &Path, data_link: Option<&Path>) -> PathBuf {
+    data_link.map_or_else(|| directory.to_owned(), |link| directory.join(link))
+}
+
 /// Names that begin with `..` are Kubernetes' own.
 fn is_configuration(name: &str) -> bool {
     !name.starts_with("..") && (name.ends_with(".json") || name.ends_with(".json.gz"))
@@ -90,29 +99,38 @@ mod tests {
 
     use super::*;
 
+    fn names(directory: &Path) -> Vec<String> {
+        let fingerprint = Fingerprint::of(directory).unwrap();
+        fingerprint.read(directory).unwrap().into_keys().collect()
+    }
+
     #[test]
     fn only_json_files_count_and_links_are_followed() {
         let home = tempfile::tempdir().unwrap();
-        let version = home.path().join("..2026_01_01");
-        fs::create_dir(&version).unwrap();
-        fs::write(version.join("a.json"), "1").unwrap();
-        symlink("..2026_01_01", home.path().join(DATA_LINK)).unwrap();
-        symlink("..data/a.json", home.path().join("a.json")).unwrap();
+        fs::write(home.path().join("elsewhere"), "1").unwrap();
+        symlink("elsewhere", home.path().join("a.json")).unwrap();
         fs::write(home.path().join("b.json.gz"), "2").unwrap();
         fs::write(home.path().join("c.yaml"), "3").unwrap();
         fs::create_dir(home.path().join("d.json")).unwrap();
-        let files = Fingerprint::of(home.path())
-            .unwrap()
-            .read(home.path())
-            .unwrap();
-        let names: Vec<_> = files.into_iter().collect();
-        assert_eq!(
-            names,
-            [
-                ("a.json".to_owned(), b"1".to_vec()),
-                ("b.json.gz".to_owned(), b"2".to_vec())
-            ]
-        );
+        assert_eq!(names(home.path()), ["a.json", "b.json.gz"]);
+    }
+
+    #[test]
+    fn a_new_file_is_seen_with_the_swap_and_before_it_has_a_link_of_its_own() {
+        let home = tempfile::tempdir().unwrap();
+        for (version, files) in [
+            ("..1", &["a.json", "old.json"][..]),
+            ("..2", &["a.json", "b.json"]),
+        ] {
+            fs::create_dir(home.path().join(version)).unwrap();
+            for file in files {
+                fs::write(home.path().join(version).join(file), "1").unwrap();
+            }
+        }
+        symlink("..data/a.json", home.path().join("a.json")).unwrap();
+        symlink("..data/old.json", home.path().join("old.json")).unwrap();
+        symlink("..2", home.path().join(DATA_LINK)).unwrap();
+        assert_eq!(names(home.path()), ["a.json", "b.json"]);
     }
 
     #[test]
