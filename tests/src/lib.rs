@@ -1,1 +1,40 @@
-//! Harnesses and behaviour tests through the real front door.
+//! The harness of the behaviour tests: a real PostgreSQL, the real binaries, and every way in which
+//! the path between them can break.
+//!
+//! A test reads as a story: a [`Station`] is a database, a configuration directory and an ingester
+//! that serves it; a [`Client`] or a [`Load`] posts to it; a [`Ledger`] remembers what was
+//! acknowledged and compares it with what the database holds.
+//!
+//! Invariants: nothing is mocked between the socket and the disk; every process ends with the value
+//! that holds it; what is random comes from a seed that is printed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::print_stdout,
+    reason = "the crate is a test: a panic with its place is the report, and figures are printed"
+)]
+
+mod binaries;
+mod client;
+mod config_dir;
+mod database;
+mod ingester;
+mod ledger;
+mod load;
+mod proxy;
+mod scale;
+mod segment;
+mod station;
+
+pub use binaries::binary;
+pub use client::{Answer, Client, NoAnswer};
+pub use config_dir::{ConfigDir, SourceDraft};
+pub use database::Database;
+pub use ingester::IngesterProcess;
+pub use ledger::{Digest, Ledger, Verdict, digest};
+pub use load::{Load, LoadOptions, LoadReport};
+pub use proxy::{Behaviour, Proxy};
+pub use scale::{is_full, scaled, seed};
+pub use segment::{Batch, events, signed_batch, signed_single};
+pub use station::{SECRET, Station};

@@ -1,0 +1,203 @@
+//! [`Database`]: a PostgreSQL with the warehouse in it, and the ways in which it can fail.
+
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{NoTls, Row};
+use trunkline_cli::postgres::{Options, PrivatePostgres};
+use trunkline_model::names::{ClusterName, SourceName};
+use trunkline_model::secret::SecretBytes;
+use trunkline_warehouse::{DesiredSource, Warehouse};
+
+use crate::config_dir::SourceDraft;
+
+/// The password of the ingest login.
+const INGEST_PASSWORD: &[u8] = b"of the tests";
+
+/// A server of the test's own, and where to connect as the ingest role.
+#[derive(Debug)]
+pub struct Database {
+    server: PrivatePostgres,
+    ingest_url: String,
+}
+
+impl Database {
+    /// Starts a server with the layout in it.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same, with settings of the server.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let options = Options {
+            settings: settings.iter().map(own).collect(),
+            ..Options::default()
+        };
+        let server = PrivatePostgres::start(options)
+            .await
+            .expect("a private PostgreSQL");
+        let warehouse = connect_warehouse(&server).await;
+        warehouse.ensure_layout().await.expect("the layout");
+        let password = SecretBytes::new(INGEST_PASSWORD.to_vec());
+        let url = warehouse
+            .ensure_ingest_login(&password)
+            .await
+            .expect("the ingest login");
+        let ingest_url = url
+            .expect("a superuser can create roles")
+            .expose_str()
+            .unwrap()
+            .to_owned();
+        Self { server, ingest_url }
+    }
+
+    /// Gives the sources of `drafts` storage and writes their buckets into them.
+    pub async fn provision(&self, cluster: &ClusterName, drafts: &mut [SourceDraft]) {
+        let desired: Vec<_> = drafts.iter().map(|draft| desired(cluster, draft)).collect();
+        let results = connect_warehouse(&self.server)
+            .await
+            .ensure_sources(cluster, &desired)
+            .await
+            .expect("the sources");
+        for (name, provisioned) in results {
+            let draft = drafts.iter_mut().find(|draft| draft.name == name).unwrap();
+            draft.settings.bucket = provisioned.unwrap().bucket;
+        }
+    }
+
+    /// Where the ingesters connect.
+    #[must_use]
+    pub fn ingest_url(&self) -> &str {
+        &self.ingest_url
+    }
+
+    /// [`Database::ingest_url`] by way of another port.
+    #[must_use]
+    pub fn ingest_url_through(&self, port: u16) -> String {
+        let own = format!(":{}/", self.port());
+        assert!(self.ingest_url.contains(&own));
+        self.ingest_url.replace(&own, &format!(":{port}/"))
+    }
+
+    /// The port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.server.port()
+    }
+
+    /// A new connection as the superuser.
+    pub async fn connect(&self) -> tokio_postgres::Client {
+        let (client, connection) = tokio_postgres::connect(&self.server.url(), NoTls)
+            .await
+            .expect("a connection");
+        tokio::spawn(connection);
+        client
+    }
+
+    /// Rows of a query on a connection of its own.
+    pub async fn rows(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Vec<Row> {
+        self.connect()
+            .await
+            .query(sql, parameters)
+            .await
+            .expect(sql)
+    }
+
+    /// The number that a query counts.
+    pub async fn count(&self, sql: &str) -> i64 {
+        self.rows(sql, &[]).await[0].get(0)
+    }
+
+    /// `kill -9` of every process of the server.
+    pub fn kill(&self) {
+        self.signal(Signal::SIGKILL);
+    }
+
+    /// Stops every process of the server where it stands; its sockets stay open.
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets them run again.
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// Stops the server as an administrator does (`pg_ctl stop -m fast`).
+    pub async fn shut_down(&mut self) {
+        let postmaster = self.server.pid().expect("a server that runs");
+        kill(pid(postmaster), Signal::SIGINT).unwrap();
+        while self.server.is_running().unwrap() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Starts the server after its end, on the same port.
+    pub async fn start_again(&mut self) {
+        self.server
+            .start_again()
+            .await
+            .expect("the server starts again");
+    }
+
+    /// Sends a signal to the postmaster first, so that it starts no new children, then to them.
+    fn signal(&self, signal: Signal) {
+        let Some(postmaster) = self.server.pid() else {
+            return;
+        };
+        let children = children(postmaster);
+        for process in std::iter::once(postmaster).chain(children) {
+            // One that has ended meanwhile needs no signal.
+            let _ = kill(pid(process), signal);
+        }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // A frozen server would not hear that it shall stop.
+        self.thaw();
+    }
+}
+
+fn pid(process: u32) -> Pid {
+    Pid::from_raw(i32::try_from(process).unwrap())
+}
+
+/// The children of a process, from `/proc`.
+fn children(parent: u32) -> Vec<u32> {
+    let wanted = parent.to_string();
+    let is_child = |process: &u32| {
+        std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| {
+            // The name in brackets may hold spaces; after it come the state and the parent.
+            stat.rsplit(')')
+                .next()
+                .and_then(|rest| rest.split_whitespace().nth(1))
+                == Some(wanted.as_str())
+        })
+    };
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(is_child)
+        .collect()
+}
+
+async fn connect_warehouse(server: &PrivatePostgres) -> Warehouse {
+    Warehouse::connect(&SecretBytes::new(server.url().into_bytes()))
+        .await
+        .expect("the warehouse")
+}
+
+fn desired(cluster: &ClusterName, draft: &SourceDraft) -> DesiredSource {
+    let name: &SourceName = &draft.name;
+    DesiredSource {
+        name: name.clone(),
+        schema: name.default_schema(cluster).unwrap(),
+        url: None,
+        header_columns: draft.settings.header_columns.clone(),
+    }
+}

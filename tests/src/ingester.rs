@@ -1,0 +1,186 @@
+//! [`IngesterProcess`]: the real binary.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::binaries::binary;
+use crate::client::{Answer, Client};
+
+/// How long a start may take on a machine that does other things too.
+const START_DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long an end may take: the ingester gives requests 25 s.
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A running `trunkline-ingester`. Dropping it kills it.
+#[derive(Debug)]
+pub struct IngesterProcess {
+    child: Child,
+    config_dir: PathBuf,
+    address: SocketAddr,
+    admin: SocketAddr,
+    folder: TempDir,
+}
+
+impl IngesterProcess {
+    /// Starts the binary on two free ports; it may not be ready when this returns.
+    #[must_use]
+    pub fn start(config_dir: &Path) -> Self {
+        // Both are held before one is given back, or they could be the same.
+        let ports = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let [address, admin] = ports.map(|port| port.local_addr().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let child = spawn(config_dir, address, admin, &folder.path().join("log"));
+        Self {
+            child,
+            config_dir: config_dir.to_owned(),
+            address,
+            admin,
+            folder,
+        }
+    }
+
+    /// Where senders post to.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A sender.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::new(self.address)
+    }
+
+    /// A page of the admin listener; none while nothing listens.
+    pub async fn admin(&self, path: &str) -> Option<Answer> {
+        Client::new(self.admin).get(path).await.ok()
+    }
+
+    /// Waits for `/readyz`.
+    pub async fn ready(&mut self) {
+        let deadline = Instant::now() + START_DEADLINE;
+        let mut said = String::new();
+        while Instant::now() < deadline {
+            if let Some(exit) = self.child.try_wait().unwrap() {
+                panic!("the ingester ended ({exit}):\n{}", self.log());
+            }
+            match self.admin("/readyz").await {
+                Some(answer) if answer.status == 200 => return,
+                Some(answer) => said = answer.text,
+                None => {}
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("the ingester is not ready ({said}):\n{}", self.log());
+    }
+
+    /// Waits until it serves the configuration of this hash.
+    pub async fn serving(&self, hash: &str) {
+        let deadline = Instant::now() + START_DEADLINE;
+        while Instant::now() < deadline {
+            // It may not listen yet.
+            if let Some(answer) = self.admin("/config").await
+                && parse(&answer)["hash"] == hash
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("the configuration is not served:\n{}", self.log());
+    }
+
+    /// What `/config` says.
+    pub async fn config(&self) -> serde_json::Value {
+        parse(&self.admin("/config").await.expect("the admin listener"))
+    }
+
+    /// The sum of a metric over its labels that contain `label`.
+    pub async fn metric(&self, name: &str, label: &str) -> f64 {
+        let text = self
+            .admin("/metrics")
+            .await
+            .expect("the admin listener")
+            .text;
+        text.lines()
+            .filter(|line| line.starts_with(name) && line.contains(label))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        // Only fails for a process that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again after its end, on the same ports.
+    pub fn start_again(&mut self) {
+        self.kill();
+        let log = self.folder.path().join("log");
+        self.child = spawn(&self.config_dir, self.address, self.admin, &log);
+    }
+
+    /// Asks it to stop, as a kubelet does.
+    pub fn terminate(&self) {
+        kill(
+            Pid::from_raw(i32::try_from(self.child.id()).unwrap()),
+            Signal::SIGTERM,
+        )
+        .unwrap();
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + STOP_DEADLINE;
+        while Instant::now() < deadline {
+            if let Some(exit) = self.child.try_wait().unwrap() {
+                return exit;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("the ingester does not stop:\n{}", self.log());
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for IngesterProcess {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn parse(answer: &Answer) -> serde_json::Value {
+    serde_json::from_str(&answer.text).expect("JSON")
+}
+
+fn spawn(config_dir: &Path, address: SocketAddr, admin: SocketAddr, log: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(log).unwrap();
+    Command::new(binary("trunkline-ingester"))
+        .arg("--config-dir")
+        .arg(config_dir)
+        .args([
+            "--listen",
+            &address.to_string(),
+            "--admin-listen",
+            &admin.to_string(),
+        ])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .expect("trunkline-ingester")
+}
