@@ -47,9 +47,17 @@ async fn get(admin: SocketAddr, path: &str) -> anyhow::Result<(u16, Bytes)> {
     let request = Request::get(path)
         .header("host", admin.to_string())
         .body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await.context("admin listener")?;
+    let response = sender
+        .send_request(request)
+        .await
+        .context("admin listener")?;
     let status = response.status().as_u16();
-    let body = response.into_body().collect().await.context("admin listener")?.to_bytes();
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .context("admin listener")?
+        .to_bytes();
     driver.abort();
     Ok((status, body))
 }

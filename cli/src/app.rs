@@ -1,6 +1,6 @@
 //! The subcommands, and what becomes of their errors.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -31,7 +31,9 @@ enum Command {
     /// Post realistic, signed Segment events to a source and report what came back
     Send(SendArgs),
     /// Print a completion script for a shell
-    #[command(after_help = "Example:\n  trunkline completion bash > /etc/bash_completion.d/trunkline")]
+    #[command(
+        after_help = "Example:\n  trunkline completion bash > /etc/bash_completion.d/trunkline"
+    )]
     Completion {
         /// The shell
         shell: Shell,
@@ -61,7 +63,10 @@ pub async fn run(cli: Cli) -> ExitCode {
 /// Logs go to standard error; `RUST_LOG` chooses them.
 fn start_logging() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
     // An error means that a test in the same process has set up logging already.
     let _ = logs.try_init();
 }
@@ -94,7 +99,11 @@ async fn send_events(args: SendArgs) -> anyhow::Result<ExitCode> {
     let url = format!("http://{}{}", dev::DEFAULT_LISTEN, source.path);
     let plan = args.plan(&url, signing_secret(source)).context("--url")?;
     let report = send::execute(plan, args.output).await?;
-    Ok(if report.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.is_success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// The secret that a sender would use: the first of the list is the current one.

@@ -20,12 +20,20 @@ pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<ManifestFile>> {
     for path in paths {
         if path.as_os_str() == "-" {
             let mut text = String::new();
-            io::stdin().read_to_string(&mut text).context("standard input")?;
-            files.push(ManifestFile { name: "standard input".to_owned(), text });
+            io::stdin()
+                .read_to_string(&mut text)
+                .context("standard input")?;
+            files.push(ManifestFile {
+                name: "standard input".to_owned(),
+                text,
+            });
         } else if path.is_dir() {
             let found = manifests_of(path)?;
             if found.is_empty() {
-                anyhow::bail!("-f {}: the directory has no .yaml, .yml or .json file", path.display());
+                anyhow::bail!(
+                    "-f {}: the directory has no .yaml, .yml or .json file",
+                    path.display()
+                );
             }
             for path in found {
                 files.push(read_file(&path)?);
@@ -39,21 +47,28 @@ pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<ManifestFile>> {
 
 /// The files as the parser takes them.
 pub(crate) fn as_texts(files: &[ManifestFile]) -> impl Iterator<Item = (&str, &str)> {
-    files.iter().map(|file| (file.name.as_str(), file.text.as_str()))
+    files
+        .iter()
+        .map(|file| (file.name.as_str(), file.text.as_str()))
 }
 
 fn read_file(path: &Path) -> anyhow::Result<ManifestFile> {
     let text = fs::read_to_string(path).with_context(|| format!("-f {}", path.display()))?;
-    Ok(ManifestFile { name: path.display().to_string(), text })
+    Ok(ManifestFile {
+        name: path.display().to_string(),
+        text,
+    })
 }
 
 fn manifests_of(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).with_context(|| format!("-f {}", directory.display()))? {
         let path = entry?.path();
-        let wanted = path
-            .extension()
-            .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|wanted| extension == *wanted));
+        let wanted = path.extension().is_some_and(|extension| {
+            ["yaml", "yml", "json"]
+                .iter()
+                .any(|wanted| extension == *wanted)
+        });
         if wanted && path.is_file() {
             found.push(path);
         }

@@ -294,4 +294,16 @@ mod tests {
             assert!(!spec.not_null || spec.default.is_some(), "{}", spec.name);
         }
     }
+
+    #[test]
+    fn the_documentation_shows_these_columns() {
+        let page = include_str!("../../docs/events-view.md");
+        let (_, rest) = page.split_once("<!-- columns -->").unwrap();
+        let (table, _) = rest.split_once("<!-- /columns -->").unwrap();
+        let documented: Vec<_> = table.trim().lines().skip(2).map(str::to_owned).collect();
+        let expected: Vec<_> = viewed()
+            .map(|(spec, name)| format!("| `{name}` | `{}` | {} |", spec.sql_type, spec.doc))
+            .collect();
+        assert_eq!(documented, expected);
+    }
 }

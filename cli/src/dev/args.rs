@@ -14,7 +14,7 @@ pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 /// Serve the sources of some manifests on this machine, with a PostgreSQL of its own
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct DevArgs {
+pub(crate) struct DevArgs {
     /// Manifests of one WebhookCluster, its WebhookSources and their Secrets: files or directories
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true, num_args = 1..)]
     pub(crate) files: Vec<PathBuf>,
@@ -44,7 +44,13 @@ pub struct DevArgs {
     pub(crate) once: bool,
 
     /// How to print what happens
-    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, default_value_t)]
+    #[arg(
+        short = 'o',
+        long = "output",
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t
+    )]
     pub(crate) output: OutputFormat,
 }
 

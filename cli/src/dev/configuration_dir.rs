@@ -20,8 +20,13 @@ pub(crate) struct ConfigurationDir {
 
 impl ConfigurationDir {
     pub(crate) fn create() -> io::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("trunkline-configuration-").tempdir()?;
-        Ok(Self { directory, swaps: 0 })
+        let directory = tempfile::Builder::new()
+            .prefix("trunkline-configuration-")
+            .tempdir()?;
+        Ok(Self {
+            directory,
+            swaps: 0,
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -63,7 +68,10 @@ mod tests {
         for text in ["one", "two"] {
             let files = Files::from([("a.json".to_owned(), text.as_bytes().to_vec())]);
             directory.swap(&files).unwrap();
-            assert_eq!(fs::read_to_string(directory.path().join("a.json")).unwrap(), text);
+            assert_eq!(
+                fs::read_to_string(directory.path().join("a.json")).unwrap(),
+                text
+            );
         }
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
     }

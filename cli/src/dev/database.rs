@@ -44,16 +44,28 @@ impl Database {
 
     fn given(owner_url: SecretBytes, choice: String) -> Self {
         let shown_url = without_password(owner_url.expose_str().unwrap_or_default());
-        Self { owner_url, shown_url, choice, server: None }
+        Self {
+            owner_url,
+            shown_url,
+            choice,
+            server: None,
+        }
     }
 
     async fn start(data_dir: Option<PathBuf>, secret: &str) -> anyhow::Result<Self> {
         let kept = data_dir.is_some();
-        let server =
-            PrivatePostgres::start(Options { data_dir, ..Options::default() }).await?;
+        let server = PrivatePostgres::start(Options {
+            data_dir,
+            ..Options::default()
+        })
+        .await?;
         let choice = format!(
             "a PostgreSQL of its own, since the Secret {secret:?} is not among the files ({})",
-            if kept { "its data stays" } else { "its data goes with it" }
+            if kept {
+                "its data stays"
+            } else {
+                "its data goes with it"
+            }
         );
         Ok(Self {
             owner_url: SecretBytes::new(server.url().into_bytes()),
@@ -87,14 +99,19 @@ fn without_password(url: &str) -> String {
         // libpq's key=value form: nothing of it is safe to show.
         return "(as given)".to_owned();
     };
-    let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+    let (authority, path) = rest
+        .find('/')
+        .map_or((rest, ""), |slash| rest.split_at(slash));
     match authority.rsplit_once('@') {
         Some((user, host)) => {
             let user = user.split(':').next().unwrap_or_default();
             let path = path.split('?').next().unwrap_or_default();
             format!("{scheme}://{user}@{host}{path}")
         }
-        None => format!("{scheme}://{authority}{}", path.split('?').next().unwrap_or_default()),
+        None => format!(
+            "{scheme}://{authority}{}",
+            path.split('?').next().unwrap_or_default()
+        ),
     }
 }
 
@@ -105,7 +122,10 @@ mod tests {
     #[test]
     fn a_given_url_is_shown_without_its_password() {
         for (url, shown) in [
-            ("postgres://u:hunter2@h:1/d?password=hunter2", "postgres://u@h:1/d"),
+            (
+                "postgres://u:hunter2@h:1/d?password=hunter2",
+                "postgres://u@h:1/d",
+            ),
             ("postgres://u:hunter2%40@h/d", "postgres://u@h/d"),
             ("postgres://h/d", "postgres://h/d"),
             ("host=h password=hunter2", "(as given)"),

@@ -56,7 +56,11 @@ async fn serve(args: &DevArgs, session: &mut Session) -> anyhow::Result<ExitCode
     if let Some(count) = args.send {
         let complete = session.show(count.get()).await?;
         if args.once {
-            return Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(if complete {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
     }
     let mut watch = tokio::time::interval(WATCH_PERIOD);

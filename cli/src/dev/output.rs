@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 use trunkline_operator::Problem;
 
-use crate::send::OutputFormat;
+use crate::send::{OutputFormat, Report};
 
 /// Prints events of a session. A closed standard output is not worth stopping for.
 #[derive(Debug, Clone, Copy)]
@@ -16,10 +16,6 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn new(format: OutputFormat) -> Self {
         Self { format }
-    }
-
-    pub(super) fn format(self) -> OutputFormat {
-        self.format
     }
 
     /// One event: an object for programs, a text for people.
@@ -78,14 +74,32 @@ impl Output {
         self.warning(&problem.to_string());
     }
 
+    /// The report of one half of `--send`.
+    pub(super) fn sent(self, report: &Report) -> anyhow::Result<()> {
+        let mut out = io::stdout().lock();
+        if self.format == OutputFormat::Text {
+            report.print(self.format, &mut out)?;
+        } else {
+            let mut object = serde_json::to_value(report)?;
+            object["event"] = "sent".into();
+            writeln!(out, "{object}")?;
+        }
+        Ok(())
+    }
+
     pub(super) fn counted(self, relation: &str, counts: &[(String, i64)]) {
-        let object: serde_json::Map<String, Value> =
-            counts.iter().map(|(kind, count)| (kind.clone(), (*count).into())).collect();
+        let object: serde_json::Map<String, Value> = counts
+            .iter()
+            .map(|(kind, count)| (kind.clone(), (*count).into()))
+            .collect();
         let mut text = relation.to_owned();
         for (kind, count) in counts {
             text.push_str(&format!("\n  {kind:<10} {count:>8}"));
         }
-        self.event(&json!({"event": "counted", "relation": relation, "types": object}), &text);
+        self.event(
+            &json!({"event": "counted", "relation": relation, "types": object}),
+            &text,
+        );
     }
 
     /// What goes on, for people only, on standard error.

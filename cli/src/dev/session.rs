@@ -51,7 +51,10 @@ impl Session {
             return Err(problems.into());
         }
         for source in validated.valid() {
-            source.warnings.iter().for_each(|warning| output.odd(warning));
+            source
+                .warnings
+                .iter()
+                .for_each(|warning| output.odd(warning));
         }
         let state = State::new(&validated);
         output.progress("starting …");
@@ -91,7 +94,14 @@ impl Session {
         output: Output,
         database: &Database,
         state: State,
-    ) -> anyhow::Result<(Warehouse, SecretBytes, SecretBytes, ConfigurationDir, Ingester, State)> {
+    ) -> anyhow::Result<(
+        Warehouse,
+        SecretBytes,
+        SecretBytes,
+        ConfigurationDir,
+        Ingester,
+        State,
+    )> {
         let warehouse = Warehouse::connect(&database.owner_url).await?;
         if let Err(finding) = durability(&warehouse.preflight().await?) {
             output.warning(&finding.to_string());
@@ -110,21 +120,29 @@ impl Session {
             pod_uid: None,
         })
         .await?;
-        Ok((warehouse, ingest_url, SecretBytes::new(key.to_vec()), directory, ingester, state))
+        Ok((
+            warehouse,
+            ingest_url,
+            SecretBytes::new(key.to_vec()),
+            directory,
+            ingester,
+            state,
+        ))
     }
 
     async fn begin(&mut self) -> anyhow::Result<()> {
         self.provision().await?;
         self.publish().await?;
-        self.output.database(&self.database.shown_url, &self.database.choice);
+        self.output
+            .database(&self.database.shown_url, &self.database.choice);
         self.announce();
         Ok(())
     }
 
     /// Reads changed files. Whatever is wrong is said; what was good goes on.
     pub(super) async fn reload(&mut self, files: &[ManifestFile]) {
-        let validated = Manifests::parse(files::as_texts(files))
-            .and_then(|manifests| validate(&manifests));
+        let validated =
+            Manifests::parse(files::as_texts(files)).and_then(|manifests| validate(&manifests));
         let validated = match validated {
             Ok(validated) => validated,
             Err(problems) => {
@@ -134,13 +152,20 @@ impl Session {
                 return;
             }
         };
-        for problems in validated.sources.values().filter_map(|source| source.as_ref().err()) {
+        for problems in validated
+            .sources
+            .values()
+            .filter_map(|source| source.as_ref().err())
+        {
             for problem in &problems.0 {
                 self.output.invalid(&problem.to_string());
             }
         }
         for source in validated.valid() {
-            source.warnings.iter().for_each(|warning| self.output.odd(warning));
+            source
+                .warnings
+                .iter()
+                .for_each(|warning| self.output.odd(warning));
         }
         let gone = self.state.update(&validated);
         self.apply().await;
@@ -167,8 +192,14 @@ impl Session {
     /// Posts events to the first source that takes Segment's and shows the view. Whether all of
     /// them arrived.
     pub(super) async fn show(&mut self, count: u64) -> anyhow::Result<bool> {
-        showcase::run(&self.state, self.ingester.local_addr(), &self.database, count, self.output)
-            .await
+        showcase::run(
+            &self.state,
+            self.ingester.local_addr(),
+            &self.database,
+            count,
+            self.output,
+        )
+        .await
     }
 
     /// Stops in the order in which requests flow, so that none is lost on the way.
@@ -212,7 +243,10 @@ impl Session {
             let storage = match result {
                 Ok(provisioned) => {
                     self.unfinished |= !provisioned.pending.is_empty();
-                    Ok(Storage { bucket: provisioned.bucket, relation: provisioned.relation })
+                    Ok(Storage {
+                        bucket: provisioned.bucket,
+                        relation: provisioned.relation,
+                    })
                 }
                 Err(error) => {
                     self.unfinished = true;
@@ -233,7 +267,9 @@ impl Session {
             database_url: self.ingest_url.clone(),
             hash_key: self.hash_key.clone(),
         })?;
-        self.directory.swap(&files).context("configuration directory")?;
+        self.directory
+            .swap(&files)
+            .context("configuration directory")?;
         let hash = hash(&files, &self.hash_key);
         admin::wait_until_served(self.ingester.admin_addr(), hash.as_str()).await
     }
@@ -251,11 +287,13 @@ impl Session {
             if !self.announced.insert((source.name.clone(), line.clone())) {
                 continue;
             }
-            self.announced.retain(|(announced, said)| *announced != source.name || *said == line);
+            self.announced
+                .retain(|(announced, said)| *announced != source.name || *said == line);
             match (&unavailable, self.state.storage.get(&source.name)) {
                 (None, Some(Ok(storage))) => {
                     let url = format!("http://{address}{}", source.path);
-                    self.output.ready(&name, &url, &storage.relation.to_string());
+                    self.output
+                        .ready(&name, &url, &storage.relation.to_string());
                 }
                 _ => self.output.unavailable(&name, &line),
             }

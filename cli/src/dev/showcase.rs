@@ -41,7 +41,7 @@ pub(super) async fn run(
         let plan = plan(source, address, count, batch)?;
         let report = Sender::new(plan).run(CancellationToken::new()).await;
         complete &= report.is_success();
-        report.print(output.format(), &mut std::io::stdout().lock())?;
+        output.sent(&report)?;
     }
     let counts = count_types(database, &storage.relation.quoted()).await?;
     output.counted(&storage.relation.to_string(), &counts);
@@ -68,7 +68,10 @@ fn plan(
 
 /// How many events of each type the view shows.
 async fn count_types(database: &Database, relation: &str) -> anyhow::Result<Vec<(String, i64)>> {
-    let url = database.owner_url.expose_str().context("the database's URL is not UTF-8")?;
+    let url = database
+        .owner_url
+        .expose_str()
+        .context("the database's URL is not UTF-8")?;
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     let driver = tokio::spawn(connection);
     let query = format!(

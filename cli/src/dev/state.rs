@@ -26,7 +26,9 @@ pub(super) struct Storage {
 
 impl State {
     pub(super) fn new(validated: &Validated) -> Self {
-        let sources = validated.valid().map(|source| (source.name.clone(), source.clone()));
+        let sources = validated
+            .valid()
+            .map(|source| (source.name.clone(), source.clone()));
         Self {
             cluster: validated.cluster.clone(),
             sources: sources.collect(),
@@ -57,7 +59,10 @@ impl State {
         self.storage
             .iter()
             .map(|(name, storage)| {
-                (name.clone(), storage.as_ref().map(|it| it.bucket).map_err(Clone::clone))
+                (
+                    name.clone(),
+                    storage.as_ref().map(|it| it.bucket).map_err(Clone::clone),
+                )
             })
             .collect()
     }
@@ -100,7 +105,11 @@ mod tests {
         let mut state = State::new(&validated(&[("a", "/a"), ("b", "/b")]));
         let gone = state.update(&validated(&[("a", "no path")]));
         assert_eq!(gone, ["default/b".parse().unwrap()]);
-        let paths: Vec<_> = state.sources.values().map(|source| source.path.as_str()).collect();
+        let paths: Vec<_> = state
+            .sources
+            .values()
+            .map(|source| source.path.as_str())
+            .collect();
         assert_eq!(paths, ["/a"]);
     }
 }
