@@ -1,6 +1,10 @@
 //! Nobody waits for us: senders write and an analyst reads while everything is changed.
 //!
 //! A binary of its own, because other tests beside it would be measured with it.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic with its place is what a test reports"
+)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

@@ -47,7 +47,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most tests sent in one query.
 const TESTS_PER_QUERY: usize = 500;
 
-/// Reads rows, with names resolved as written and times in UTC.
+/// Reads rows, with names resolved as written.
 ///
 /// The result's types must be built-in ones: for others the driver would prepare a statement.
 pub(crate) async fn read(
@@ -58,7 +58,7 @@ pub(crate) async fn read(
 ) -> Result<Vec<Row>, Error> {
     answered(doing, async {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; \
-                     SET LOCAL search_path = ''; SET LOCAL TimeZone = 'UTC'";
+                     SET LOCAL search_path = ''";
         let rows = async {
             client.batch_execute(begin).await?;
             client.query_typed(sql, parameters).await
@@ -129,7 +129,7 @@ async fn attempt_once(client: &Client, step: &Step) -> Result<Outcome, tokio_pos
         client
             .batch_execute(&format!(
                 "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; \
-                 SET LOCAL search_path = ''; SET LOCAL TimeZone = 'UTC'; \
+                 SET LOCAL search_path = ''; \
                  SET LOCAL client_min_messages = error; \
                  SET LOCAL idle_in_transaction_session_timeout = {STATEMENT_TIMEOUT_MS}; \
                  SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}; \
@@ -238,8 +238,10 @@ pub(crate) fn field<'a, T: tokio_postgres::types::FromSql<'a>>(
     doing: &str,
     index: usize,
 ) -> Result<T, Error> {
-    row.try_get(index)
-        .map_err(|source| Error::statement(doing, source))
+    row.try_get(index).map_err(|source| Error::Statement {
+        doing: doing.to_owned(),
+        source,
+    })
 }
 
 /// Bounds a conversation with the server.

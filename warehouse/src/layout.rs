@@ -259,6 +259,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_new_column_comes_with_a_new_version() {
+        assert_eq!(
+            (known_version(), COLUMNS.len()),
+            (1, 20),
+            "add a migration, even one that does nothing else: a program that does not know the \
+             column would make the views anew without it"
+        );
+    }
+
+    #[test]
     fn versions_rise_by_one_from_one() {
         let versions: Vec<_> = MIGRATIONS
             .iter()

@@ -116,3 +116,35 @@ async fn a_server_that_can_lose_commits_is_found_out() {
     assert!(preflight.server_version >= 140_000 && preflight.can_create_roles);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn nothing_is_left_in_a_session_that_a_pooler_may_hand_to_others() {
+    let server = server(&[("log_statement", "all")]).await;
+    let database = Database::on(&server).await;
+    let warehouse = database.warehouse().await;
+    warehouse.ensure_layout().await.unwrap();
+    ensure_one(&warehouse, source_with("shop", &["a"])).await;
+    ensure_one(&warehouse, source("shop")).await;
+    warehouse
+        .ensure_ingest_login(&SecretBytes::new("p"))
+        .await
+        .unwrap();
+    warehouse.maintain().await.unwrap();
+
+    let log = std::fs::read_to_string(server.log_path()).unwrap();
+    assert!(log.contains("execute <unnamed>: SELECT ARRAY["), "{log}");
+    let named: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains(": execute s"))
+        .collect();
+    assert_eq!(named, Vec::<&str>::new());
+    let statements = log.split(';').map(str::trim);
+    let lasting: Vec<_> = statements
+        .filter(|sql| sql.starts_with("SET ") && !sql.starts_with("SET LOCAL "))
+        .collect();
+    assert_eq!(lasting, Vec::<&str>::new());
+    for call in ["pg_advisory_lock(", "LISTEN ", "CREATE TEMP", "PREPARE "] {
+        assert!(!log.contains(call), "{call}");
+    }
+    server.stop().await;
+}

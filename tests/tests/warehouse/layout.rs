@@ -10,10 +10,16 @@ use crate::harness::*;
 #[tokio::test]
 async fn an_empty_database_becomes_ready() {
     let database = Database::new().await;
+    let admin = database.admin().await;
+    // Bounds are midnight in UTC whatever a session's time zone.
+    let zone = format!(
+        "ALTER DATABASE {} SET TimeZone = 'Asia/Kolkata'",
+        database.name
+    );
+    admin.batch_execute(&zone).await.unwrap();
     let warehouse = database.prepared().await;
     let shop = ensure_one(&warehouse, source("shop")).await;
     let admin = database.admin().await;
-
     let tree = tree(&admin).await;
     assert!(
         tree.contains(&"trunkline.events|-|-".to_owned()),
@@ -32,11 +38,6 @@ async fn an_empty_database_becomes_ready() {
         "{tree:?}"
     );
 
-    // Bounds are midnight in UTC whatever the reader's time zone.
-    admin
-        .batch_execute("SET TimeZone = 'Asia/Kolkata'")
-        .await
-        .unwrap();
     let today = value(
         &admin,
         &format!(
@@ -219,7 +220,7 @@ async fn a_newer_layout_is_refused_and_nothing_is_touched() {
     admin
         .batch_execute(
             "INSERT INTO trunkline.layout (version) VALUES (1000); \
-             ALTER TABLE trunkline.events DROP COLUMN raw",
+             ALTER TABLE trunkline.events DROP COLUMN raw; DROP SCHEMA trunkline_data",
         )
         .await
         .unwrap();
@@ -249,6 +250,8 @@ async fn a_newer_layout_is_refused_and_nothing_is_touched() {
             .is_err()
     );
     assert_eq!(tree(&admin).await, before);
+    let schemas = "SELECT nspname FROM pg_namespace WHERE nspname ~ '^trunkline|shop'";
+    assert_eq!(rows(&admin, schemas).await, ["trunkline"]);
     let columns = value(
         &admin,
         "SELECT count(*) FROM pg_attribute WHERE attrelid = 'trunkline.events'::regclass \

@@ -2,6 +2,10 @@
 //!
 //! One server serves the whole binary and each test has a database of its own on it, except where
 //! a test is about the server.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic with its place is what a test reports"
+)]
 
 mod connect;
 mod harness;

@@ -113,6 +113,19 @@ async fn a_reader_group_reads_its_source_and_nothing_else() {
     )
     .await;
     assert_eq!(listed, ["default/shop|shop.events"]);
+    // Neither right alone is enough to be shown a relation.
+    let halves = [
+        format!("GRANT USAGE ON SCHEMA web TO {analyst}"),
+        format!(
+            "REVOKE USAGE ON SCHEMA web FROM {analyst}; GRANT SELECT ON web.events TO {analyst}"
+        ),
+        format!("REVOKE SELECT ON web.events FROM {analyst}"),
+    ];
+    for half in halves {
+        admin.batch_execute(&half).await.unwrap();
+        let listed = rows(&reader, "SELECT name FROM trunkline.webhook_sources").await;
+        assert_eq!(listed, ["default/shop"], "{half}");
+    }
     for statement in [
         "SELECT * FROM web.events",
         "SELECT * FROM trunkline.events",
