@@ -91,6 +91,11 @@ impl Watcher {
     }
 
     fn adopt(&self, files: &document::Files) {
+        // The files of a new cluster may come after the pod. That is not ready, but nothing is
+        // wrong; files that were there and have gone are.
+        if files.is_empty() && self.instance.routing().is_none() {
+            return;
+        }
         let adopted = match document::decode(files) {
             Ok(configuration) => self
                 .instance
