@@ -1,0 +1,133 @@
+use super::*;
+
+fn settings() -> SourceSettings {
+    SourceSettings {
+        bucket: 7,
+        body: BodyFormat::Json,
+        split_arrays: true,
+        include_headers: HeaderSelection::default(),
+        header_columns: Vec::new(),
+        verification: Verification::None,
+    }
+}
+
+fn entry(name: &str, path: &str) -> SourceEntry {
+    SourceEntry::new(name.parse().unwrap(), 3, vec![path.to_owned()], &settings()).unwrap()
+}
+
+fn cluster() -> Document {
+    Document {
+        version: VERSION,
+        cluster: Some(ClusterSettings {
+            name: "default/main".parse().unwrap(),
+            hash_key: SecretBytes::new(b"key".to_vec()),
+            database_url: SecretBytes::new(b"postgres://u:p@h/d".to_vec()),
+            limits: Limits {
+                max_body_bytes: 1,
+                bytes_in_flight: 2,
+                writers: 3,
+            },
+        }),
+        sources: vec![entry("default/a", "/a")],
+    }
+}
+
+fn shard(sources: Vec<SourceEntry>) -> Document {
+    Document {
+        version: VERSION,
+        cluster: None,
+        sources,
+    }
+}
+
+fn files(documents: &[(&str, &Document)]) -> Files {
+    documents
+        .iter()
+        .map(|(name, doc)| ((*name).to_owned(), encode(doc).unwrap()))
+        .collect()
+}
+
+#[test]
+fn shards_make_one_configuration() {
+    let second = shard(vec![entry("default/b", "/b")]);
+    let configuration =
+        decode(&files(&[("0.json.gz", &cluster()), ("1.json.gz", &second)])).unwrap();
+    let names: Vec<_> = configuration
+        .sources
+        .iter()
+        .map(|s| s.name.to_string())
+        .collect();
+    assert_eq!(names, ["default/a", "default/b"]);
+    assert_eq!(configuration.sources[0].settings, Ok(settings()));
+    assert_eq!(configuration.cluster.limits.writers, 3);
+}
+
+#[test]
+fn the_hash_follows_every_byte_and_its_key() {
+    let one = files(&[("0", &cluster())]);
+    let two = files(&[("1", &cluster())]);
+    let key = SecretBytes::new(b"key".to_vec());
+    assert_eq!(decode(&one).unwrap().hash, hash(&one, &key));
+    assert_ne!(hash(&one, &key), hash(&two, &key));
+    assert_ne!(
+        hash(&one, &key),
+        hash(&one, &SecretBytes::new(b"other".to_vec()))
+    );
+}
+
+#[test]
+fn a_construct_from_the_future_refuses_its_source_alone() {
+    let mut future = entry("default/b", "/b");
+    future.requires = vec!["body.protobuf".to_owned()];
+    let mut odd = entry("default/c", "/c");
+    odd.settings = RawValue::from_string(r#"{"body":"Protobuf"}"#.to_owned()).unwrap();
+    let configuration = decode(&files(&[
+        ("0", &cluster()),
+        ("1", &shard(vec![future, odd])),
+    ]))
+    .unwrap();
+    let served: Vec<_> = configuration
+        .sources
+        .iter()
+        .map(|s| s.settings.is_ok())
+        .collect();
+    assert_eq!(served, [true, false, false]);
+    assert!(
+        configuration.sources[1]
+            .settings
+            .as_ref()
+            .unwrap_err()
+            .contains("body.protobuf")
+    );
+}
+
+#[test]
+fn a_field_from_the_future_is_ignored() {
+    let json = br#"{"version":1,"colour":"blue","cluster":{"name":"default/main","hashKey":"00",
+        "databaseUrl":"00","limits":{"maxBodyBytes":1,"bytesInFlight":1,"writers":1,"x":1}}}"#;
+    let files = Files::from([("0.json".to_owned(), json.to_vec())]);
+    assert!(decode(&files).unwrap().sources.is_empty());
+}
+
+#[test]
+fn what_is_not_one_configuration_is_refused() {
+    let shared = shard(vec![entry("default/b", "/a")]);
+    let newer = Document {
+        version: VERSION + 1,
+        cluster: None,
+        sources: Vec::new(),
+    };
+    assert!(matches!(
+        decode(&Files::new()),
+        Err(DocumentError::NoCluster)
+    ));
+    let cases = [
+        (shared, "path"),
+        (newer, "version"),
+        (cluster(), "cluster settings"),
+    ];
+    for (document, word) in cases {
+        let error = decode(&files(&[("0", &cluster()), ("1", &document)])).unwrap_err();
+        assert!(error.to_string().contains(word), "{error}");
+    }
+}
