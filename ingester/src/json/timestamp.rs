@@ -188,7 +188,8 @@ mod tests {
 
     #[test]
     fn what_is_no_time_or_not_one_of_timestamptz_is_absent() {
-        let long = format!("2015-02-23T22:28:55 {}", "x".repeat(1 << 20));
+        // jiff takes annotations without end, and takes its time.
+        let long = format!("2015-02-23T22:28:55Z{}", "[a=b]".repeat(20));
         for text in [
             "",
             "yesterday",
