@@ -138,7 +138,8 @@ impl SourceName {
     }
 }
 
-/// The schema of a source: lower-case, so that analysts never have to quote it.
+/// The schema of a source: lower-case letters, digits and underscores, so that analysts have to
+/// quote it only when it is a reserved word of SQL.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SchemaName(String);

@@ -1,6 +1,6 @@
 //! One run: database, warehouse, configuration directory and ingester, held together.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use anyhow::Context;
 use trunkline_ingester::{Ingester, Options};
@@ -17,27 +17,28 @@ use super::configuration_dir::ConfigurationDir;
 use super::database::Database;
 use super::output::Output;
 use super::showcase;
-use super::state::{State, Storage};
+use super::state::{Service, State, Storage};
 use crate::admin;
 use crate::files::{self, ManifestFile};
 
 /// Bytes of the key of the configuration's hash.
 const HASH_KEY_BYTES: usize = 32;
 
-/// Everything that runs.
+/// Everything that runs. The order of the fields is the order in which a failed start drops them:
+/// the database goes last.
 pub(super) struct Session {
     output: Output,
-    database: Database,
-    warehouse: Warehouse,
-    ingest_url: SecretBytes,
-    hash_key: SecretBytes,
-    directory: ConfigurationDir,
-    ingester: Ingester,
     state: State,
-    /// Sources that were announced as ready in their present form.
-    announced: BTreeSet<(SourceName, String)>,
+    /// What was last said of each source.
+    announced: BTreeMap<SourceName, Service>,
     /// Whether the database has something left to be made.
     unfinished: bool,
+    ingest_url: SecretBytes,
+    hash_key: SecretBytes,
+    ingester: Ingester,
+    directory: ConfigurationDir,
+    warehouse: Warehouse,
+    database: Database,
 }
 
 impl Session {
@@ -59,49 +60,6 @@ impl Session {
         let state = State::new(&validated);
         output.progress("starting …");
         let database = Database::open(args, &state.cluster.database).await?;
-        match Self::assemble(args, output, &database, state).await {
-            Ok(parts) => {
-                let (warehouse, ingest_url, hash_key, directory, ingester, state) = parts;
-                let mut session = Self {
-                    output,
-                    database,
-                    warehouse,
-                    ingest_url,
-                    hash_key,
-                    directory,
-                    ingester,
-                    state,
-                    announced: BTreeSet::new(),
-                    unfinished: false,
-                };
-                match session.begin().await {
-                    Ok(()) => Ok(session),
-                    Err(error) => {
-                        session.stop().await;
-                        Err(error)
-                    }
-                }
-            }
-            Err(error) => {
-                database.stop().await;
-                Err(error)
-            }
-        }
-    }
-
-    async fn assemble(
-        args: &DevArgs,
-        output: Output,
-        database: &Database,
-        state: State,
-    ) -> anyhow::Result<(
-        Warehouse,
-        SecretBytes,
-        SecretBytes,
-        ConfigurationDir,
-        Ingester,
-        State,
-    )> {
         let warehouse = Warehouse::connect(&database.owner_url).await?;
         if let Err(finding) = durability(&warehouse.preflight().await?) {
             output.warning(&finding.to_string());
@@ -111,7 +69,7 @@ impl Session {
             .ensure_ingest_login(&database.ingest_password())
             .await?
             .unwrap_or_else(|| database.owner_url.clone());
-        let key: [u8; HASH_KEY_BYTES] = rand::random();
+        let hash_key: [u8; HASH_KEY_BYTES] = rand::random();
         let directory = ConfigurationDir::create().context("configuration directory")?;
         let ingester = Ingester::start(Options {
             config_dir: directory.path().to_owned(),
@@ -120,14 +78,20 @@ impl Session {
             pod_uid: None,
         })
         .await?;
-        Ok((
-            warehouse,
-            ingest_url,
-            SecretBytes::new(key.to_vec()),
-            directory,
-            ingester,
+        let mut session = Self {
+            output,
             state,
-        ))
+            announced: BTreeMap::new(),
+            unfinished: false,
+            ingest_url,
+            hash_key: SecretBytes::new(hash_key.to_vec()),
+            ingester,
+            directory,
+            warehouse,
+            database,
+        };
+        session.begin().await?;
+        Ok(session)
     }
 
     async fn begin(&mut self) -> anyhow::Result<()> {
@@ -170,7 +134,7 @@ impl Session {
         let gone = self.state.update(&validated);
         self.apply().await;
         for name in gone {
-            self.announced.retain(|(announced, _)| *announced != name);
+            self.announced.remove(&name);
             self.output.removed(&name.to_string());
         }
     }
@@ -278,25 +242,16 @@ impl Session {
     fn announce(&mut self) {
         let address = self.ingester.local_addr();
         for source in self.state.sources.values() {
-            let name = source.name.to_string();
-            let unavailable = self.state.unavailable(source);
-            let line = match (&unavailable, self.state.storage.get(&source.name)) {
-                (None, Some(Ok(storage))) => format!("{} {}", source.path, storage.relation),
-                _ => unavailable.clone().unwrap_or_default(),
-            };
-            if !self.announced.insert((source.name.clone(), line.clone())) {
+            let service = self.state.service(source, address);
+            if self.announced.get(&source.name) == Some(&service) {
                 continue;
             }
-            self.announced
-                .retain(|(announced, said)| *announced != source.name || *said == line);
-            match (&unavailable, self.state.storage.get(&source.name)) {
-                (None, Some(Ok(storage))) => {
-                    let url = format!("http://{address}{}", source.path);
-                    self.output
-                        .ready(&name, &url, &storage.relation.to_string());
-                }
-                _ => self.output.unavailable(&name, &line),
+            let name = source.name.to_string();
+            match &service {
+                Service::Ready { url, relation } => self.output.ready(&name, url, relation),
+                Service::Unavailable { reason } => self.output.unavailable(&name, reason),
             }
+            self.announced.insert(source.name.clone(), service);
         }
     }
 }

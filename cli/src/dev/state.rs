@@ -4,6 +4,7 @@
 //! secret that is gone, takes it out of service.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use trunkline_model::names::{RelationName, SourceName};
 use trunkline_operator::validate::{Cluster, Source, Validated};
@@ -22,6 +23,15 @@ pub(super) struct State {
 pub(super) struct Storage {
     pub(super) bucket: i32,
     pub(super) relation: RelationName,
+}
+
+/// How a source is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Service {
+    /// The next POST to `url` is answered and its events are in `relation`.
+    Ready { url: String, relation: String },
+    /// Every POST is answered with 503.
+    Unavailable { reason: String },
 }
 
 impl State {
@@ -67,15 +77,23 @@ impl State {
             .collect()
     }
 
-    /// Why a source is not served, if it is not.
-    pub(super) fn unavailable(&self, source: &Source) -> Option<String> {
-        if let Some(problem) = &source.unavailable {
-            return Some(problem.to_string());
-        }
-        match self.storage.get(&source.name) {
-            Some(Ok(_)) => None,
-            Some(Err(reason)) => Some(reason.clone()),
-            None => Some("its relations do not exist in the database yet".to_owned()),
+    /// How senders are answered at `address`.
+    pub(super) fn service(&self, source: &Source, address: SocketAddr) -> Service {
+        let storage = self.storage.get(&source.name);
+        match (&source.unavailable, storage) {
+            (Some(problem), _) => Service::Unavailable {
+                reason: problem.to_string(),
+            },
+            (None, Some(Ok(storage))) => Service::Ready {
+                url: format!("http://{address}{}", source.path),
+                relation: storage.relation.to_string(),
+            },
+            (None, Some(Err(reason))) => Service::Unavailable {
+                reason: reason.clone(),
+            },
+            (None, None) => Service::Unavailable {
+                reason: "its relations do not exist in the database yet".to_owned(),
+            },
         }
     }
 }
