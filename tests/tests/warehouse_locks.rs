@@ -3,7 +3,8 @@
 //! A binary of its own, because other tests beside it would be measured with it.
 #![allow(
     clippy::unwrap_used,
-    reason = "a panic with its place is what a test reports"
+    clippy::print_stdout,
+    reason = "a panic with its place and the measured times are what this test reports"
 )]
 
 use std::sync::atomic::{AtomicBool, Ordering};
