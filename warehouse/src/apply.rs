@@ -138,8 +138,8 @@ async fn attempt_once(client: &Client, step: &Step) -> Result<Outcome, tokio_pos
                  SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"
             ))
             .await?;
-        // Reading from a table makes the session learn what others committed while it waited for the
-        // DDL lock: the caches behind `to_regclass` and its like are refreshed when a lock on a
+        // Reading from a table makes the session learn what others committed while it waited for
+        // the DDL lock: the caches behind `to_regclass` and its like are refreshed when a lock on a
         // relation is taken, which an advisory lock is not.
         let test = format!(
             "SELECT {} FROM pg_namespace WHERE nspname = 'pg_catalog'",

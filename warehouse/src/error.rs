@@ -103,7 +103,10 @@ pub enum Error {
         source: tokio_postgres::Error,
     },
     /// The server is older than [`crate::OLDEST_MAJOR`].
-    #[error("PostgreSQL {0} is too old; use PostgreSQL {oldest} or newer", oldest = crate::OLDEST_MAJOR)]
+    #[error(
+        "PostgreSQL {0} is too old; use PostgreSQL {oldest} or newer",
+        oldest = crate::OLDEST_MAJOR
+    )]
     TooOld(i32),
     /// 25006: a standby, or a primary that takes no writes.
     #[error("the database takes no writes (a standby?); name the primary in the database URL")]
@@ -241,8 +244,8 @@ impl Error {
 /// A role has a name that Trunkline would give, and someone else made it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "role {role:?} exists and does not bear trunkline's mark; drop or rename it, or, if it is meant \
-     for this database, run: COMMENT ON ROLE {} IS {}",
+    "role {role:?} exists and does not bear trunkline's mark; drop or rename it, or, if it is \
+     meant for this database, run: COMMENT ON ROLE {} IS {}",
     quote_identifier(role),
     quote_literal(mark)
 )]

@@ -1,4 +1,4 @@
-//! Storage of one source: its bucket under `trunkline.events` and the daily leaves under the bucket.
+//! Storage of one source: its bucket under `trunkline.events`, and the daily leaves under that.
 //!
 //! Invariants:
 //! - A table is built complete and detached, and attached last. ATTACH takes SHARE UPDATE EXCLUSIVE

@@ -3,13 +3,15 @@
 //! Invariant: one source's trouble is its own. What fails for one is that one's error, and the
 //! others are brought to where they should be.
 
+use std::collections::HashSet;
+
 use jiff::civil::Date;
 use tokio_postgres::Client;
 use trunkline_model::headers::HeaderColumn;
 use trunkline_model::names::{ClusterName, RelationName, SchemaName, SourceName};
 
 use crate::apply::{needed, run, run_needed, run_or_fail};
-use crate::catalog::{self, Marks, SourceRow};
+use crate::catalog::{self, SourceRow};
 use crate::claim::{self, Claim};
 use crate::error::{Error, SourceError};
 use crate::layout::create_schema;
@@ -82,49 +84,7 @@ pub(crate) async fn ensure(
     desired: &[DesiredSource],
 ) -> Result<SourceResults, Error> {
     let today = catalog::today(client).await?;
-    let readers = |source: &DesiredSource| {
-        server
-            .can_create_roles
-            .then(|| Role::reader(&server.database, &source.schema))
-    };
-    let schemas: Vec<_> = desired
-        .iter()
-        .map(|source| source.schema.as_str())
-        .collect();
-    let groups: Vec<_> = desired.iter().filter_map(readers).collect();
-    let group_names: Vec<_> = groups.iter().map(|group| group.name.as_str()).collect();
-    let schema_marks = catalog::schema_marks(client, &schemas).await?;
-    let role_marks = catalog::role_marks(client, &group_names).await?;
-    let rows = catalog::sources(client).await?;
-
-    let check = |source: &DesiredSource, rows: &[SourceRow]| {
-        let mark = schema_marks.get(source.schema.as_str());
-        let claim = claim::judge(&source.name, cluster, &source.schema, rows, mark)?;
-        refuse_foreign(readers(source).as_ref(), &role_marks)?;
-        Ok(claim)
-    };
-    let mut claims = Vec::with_capacity(desired.len());
-    for source in desired {
-        claims.push(claim_of(client, cluster, source, check(source, &rows)).await?);
-    }
-    // Another process may have taken a name between the look and the claim; who has it now, has it.
-    let current = catalog::sources(client).await?;
-    let buckets = desired
-        .iter()
-        .zip(claims)
-        .map(|(source, claim)| match claim {
-            Ok(Claim::New) => match check(source, &current)? {
-                Claim::Held(bucket) => Ok(bucket),
-                Claim::New => {
-                    let doing = format!("record source {}", source.name);
-                    Err(SourceError::Database(Box::new(Error::Locked { doing })))
-                }
-            },
-            Ok(Claim::Held(bucket)) => Ok(bucket),
-            Err(error) => Err(error),
-        });
-    let buckets: Vec<Result<i32, SourceError>> = buckets.collect();
-
+    let buckets = claim_buckets(client, server, cluster, desired).await?;
     let work: Vec<Vec<Work>> = desired
         .iter()
         .zip(&buckets)
@@ -133,32 +93,83 @@ pub(crate) async fn ensure(
             Err(_) => Vec::new(),
         })
         .collect();
+    // One look for all sources: most often there is nothing to do for any.
     let steps: Vec<_> = work.iter().flatten().map(Work::step).collect();
-    let mut verdicts = needed(client, &steps).await?.into_iter();
+    let verdicts = needed(client, &steps).await?;
 
+    let mut verdicts = verdicts.as_slice();
     let mut results = SourceResults::with_capacity(desired.len());
     for ((source, bucket), work) in desired.iter().zip(buckets).zip(&work) {
-        let todo: Vec<_> = work
-            .iter()
-            .zip(verdicts.by_ref())
-            .filter(|(_, needed)| *needed)
-            .collect();
+        let (of_source, rest) = verdicts.split_at(work.len());
+        verdicts = rest;
+        let todo = work.iter().zip(of_source).filter(|(_, needed)| **needed);
         let result = match bucket {
-            Ok(bucket) => {
-                let report = run_all(client, todo.into_iter().map(|(work, _)| work)).await?;
-                report.map(|Report { changed, pending }| Provisioned {
-                    bucket,
-                    relation: source.schema.events(),
-                    changed,
-                    pending,
-                })
-            }
+            Ok(bucket) => run_all(client, todo.map(|(work, _)| work))
+                .await?
+                .map(|report| {
+                    let (relation, Report { changed, pending }) = (source.schema.events(), report);
+                    Provisioned {
+                        bucket,
+                        relation,
+                        changed,
+                        pending,
+                    }
+                }),
             Err(error) => Err(error),
         };
         results.push((source.name.clone(), result));
     }
-    remove_others(client, cluster, desired, &current).await?;
+    remove_others(client, cluster, desired).await?;
     Ok(results)
+}
+
+/// The bucket of each desired source, a new one for a source that is new.
+async fn claim_buckets(
+    client: &Client,
+    server: &Preflight,
+    cluster: &ClusterName,
+    desired: &[DesiredSource],
+) -> Result<Vec<Result<i32, SourceError>>, Error> {
+    let reader = |source: &DesiredSource| Role::reader(&server.database, &source.schema);
+    let schemas: Vec<_> = desired
+        .iter()
+        .map(|source| source.schema.as_str())
+        .collect();
+    let schema_marks = catalog::schema_marks(client, &schemas).await?;
+    let groups: Vec<_> = desired.iter().map(|source| reader(source).name).collect();
+    let groups: Vec<_> = groups.iter().map(String::as_str).collect();
+    let role_marks = catalog::role_marks(client, &groups).await?;
+    let judge = |source: &DesiredSource, rows: &[SourceRow]| -> Result<Claim, SourceError> {
+        let mark = schema_marks.get(source.schema.as_str());
+        let claim = claim::judge(&source.name, cluster, &source.schema, rows, mark)?;
+        if server.can_create_roles {
+            reader(source).refuse_foreign(&role_marks)?;
+        }
+        Ok(claim)
+    };
+
+    let rows = catalog::sources(client).await?;
+    let mut claims = Vec::with_capacity(desired.len());
+    for source in desired {
+        claims.push(record(client, cluster, source, judge(source, &rows)).await?);
+    }
+    // Another process may have taken a name between the look and the record; who has it now, has
+    // it.
+    let rows = catalog::sources(client).await?;
+    let bucket = |source: &DesiredSource, claim| match claim {
+        Claim::Held(bucket) => Ok(bucket),
+        Claim::New => match judge(source, &rows)? {
+            Claim::Held(bucket) => Ok(bucket),
+            Claim::New => {
+                let doing = format!("record source {}", source.name);
+                Err(SourceError::Database(Box::new(Error::Locked { doing })))
+            }
+        },
+    };
+    let claims = desired.iter().zip(claims);
+    Ok(claims
+        .map(|(source, claim)| claim.and_then(|claim| bucket(source, claim)))
+        .collect())
 }
 
 /// Leaves ahead for every source that is served.
@@ -183,12 +194,8 @@ pub(crate) async fn maintain(client: &Client) -> Result<Report, Error> {
     failure.map_or(Ok(report), Err)
 }
 
-fn refuse_foreign(reader: Option<&Role>, marks: &Marks) -> Result<(), SourceError> {
-    Ok(reader.map_or(Ok(()), |group| group.refuse_foreign(marks))?)
-}
-
 /// Writes a new source into the catalog. The outer error ends the run, the inner one this source.
-async fn claim_of(
+async fn record(
     client: &Client,
     cluster: &ClusterName,
     source: &DesiredSource,
@@ -269,18 +276,18 @@ async fn remove_others(
     client: &Client,
     cluster: &ClusterName,
     desired: &[DesiredSource],
-    rows: &[SourceRow],
 ) -> Result<(), Error> {
     let cluster = cluster.to_string();
-    let is_desired = |row: &SourceRow| {
-        desired
-            .iter()
-            .any(|source| source.name.to_string() == row.source)
-    };
-    let gone = rows
+    let desired: HashSet<_> = desired
         .iter()
-        .filter(|row| !row.removed && row.cluster == cluster && !is_desired(row));
-    let steps: Vec<_> = gone.map(claim::record_removed).collect();
+        .map(|source| source.name.to_string())
+        .collect();
+    let rows = catalog::sources(client).await?;
+    let steps: Vec<_> = rows
+        .iter()
+        .filter(|row| !row.removed && row.cluster == cluster && !desired.contains(&row.source))
+        .map(claim::record_removed)
+        .collect();
     for step in run_needed(client, &steps).await?.changed {
         tracing::info!(step, "changed the catalog");
     }

@@ -1,7 +1,7 @@
 //! The owner's connection URL in, the ingest login's out. Pure.
 //!
-//! Invariant: protection that the owner's URL asks for is never ignored: TLS is refused as long as it
-//! is not supported.
+//! Invariant: protection that the owner's URL asks for is never ignored: TLS is refused as long as
+//! it is not supported.
 
 use std::time::Duration;
 

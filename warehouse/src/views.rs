@@ -141,7 +141,7 @@ impl EventsView {
         }
     }
 
-    /// Names the definition. PostgreSQL's own text of a view differs from ours and between versions.
+    /// Names the definition. PostgreSQL's own text of it differs from ours and between versions.
     fn fingerprint(&self) -> String {
         let mut digest = Sha256::new();
         digest.update(&self.query);
