@@ -1,6 +1,7 @@
 //! One run: database, warehouse, configuration directory and ingester, held together.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::Context;
 use trunkline_ingester::{Ingester, Options};
@@ -21,6 +22,8 @@ use super::state::{Service, State, Storage};
 use crate::admin;
 use crate::files::{self, ManifestFile};
 
+/// Pause before the layout is tried again.
+const LAYOUT_RETRY: Duration = Duration::from_secs(1);
 /// Bytes of the key of the configuration's hash.
 const HASH_KEY_BYTES: usize = 32;
 
@@ -64,7 +67,7 @@ impl Session {
         if let Err(finding) = durability(&warehouse.preflight().await?) {
             output.warning(&finding.to_string());
         }
-        warehouse.ensure_layout().await?;
+        prepare_layout(&warehouse, output).await?;
         let ingest_url = warehouse
             .ensure_ingest_login(&database.ingest_password())
             .await?
@@ -253,6 +256,25 @@ impl Session {
             }
             self.announced.insert(source.name.clone(), service);
         }
+    }
+}
+
+/// Brings the layout up to date. An ingester of this version cannot write before all of it is
+/// there, so a step that waits for others' locks is waited for.
+async fn prepare_layout(warehouse: &Warehouse, output: Output) -> anyhow::Result<()> {
+    let mut said = false;
+    loop {
+        let report = warehouse.ensure_layout().await?;
+        if report.pending.is_empty() {
+            return Ok(());
+        }
+        if !said {
+            for step in &report.pending {
+                output.warning(&step.to_string());
+            }
+            said = true;
+        }
+        tokio::time::sleep(LAYOUT_RETRY).await;
     }
 }
 
