@@ -10,4 +10,5 @@ pub mod headers;
 pub mod names;
 pub mod presets;
 pub mod secret;
+pub mod url;
 pub mod verification;

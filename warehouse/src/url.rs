@@ -5,22 +5,15 @@
 
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use trunkline_model::secret::SecretBytes;
+use trunkline_model::url::encode_part;
 
 use crate::error::Error;
 
 /// How long reaching one address may take when the URL does not say.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What RFC 3986 calls unreserved stays readable.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 /// Reads the owner's URL (or libpq's `key=value` form).
 ///
@@ -76,22 +69,25 @@ pub(crate) fn for_login(
             .iter()
             .map(ToString::to_string)
             .collect();
-        parameters.push(format!("hostaddr={}", encode(&addresses.join(","))));
+        parameters.push(format!(
+            "hostaddr={}",
+            encode_part(addresses.join(",").as_bytes())
+        ));
     }
     if let Some(options) = owner.get_options() {
-        parameters.push(format!("options={}", encode(options)));
+        parameters.push(format!("options={}", encode_part(options.as_bytes())));
     }
     let separator = if parameters.is_empty() { "" } else { "?" };
     let url = format!(
         "postgres://{}:{}@{}/{}{separator}{}",
-        encode(role),
-        percent_encoding::percent_encode(password.expose(), ENCODED),
+        encode_part(role.as_bytes()),
+        encode_part(password.expose()),
         authority(owner, |host| match host {
             Host::Tcp(name) if name.contains(':') => format!("[{name}]"),
-            Host::Tcp(name) => encode(name),
-            Host::Unix(path) => encode(&path.to_string_lossy()),
+            Host::Tcp(name) => encode_part(name.as_bytes()),
+            Host::Unix(path) => encode_part(path.to_string_lossy().as_bytes()),
         }),
-        encode(owner.get_dbname().unwrap_or(database)),
+        encode_part(owner.get_dbname().unwrap_or(database).as_bytes()),
         parameters.join("&"),
     );
     SecretBytes::new(url)
@@ -123,10 +119,6 @@ fn authority(config: &Config, host: impl Fn(&Host) -> String) -> String {
         .map(|(index, name)| format!("{}:{}", host(name), port(index)))
         .collect::<Vec<_>>()
         .join(",")
-}
-
-fn encode(text: &str) -> String {
-    utf8_percent_encode(text, ENCODED).to_string()
 }
 
 #[cfg(test)]

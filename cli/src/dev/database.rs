@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha1::Sha1;
 use trunkline_model::secret::SecretBytes;
 use trunkline_operator::validate::DatabaseAccess;
 
 use crate::postgres::{Options, PrivatePostgres};
+use crate::segment::sign;
 
 use super::args::DevArgs;
 
@@ -78,13 +77,7 @@ impl Database {
     /// The password of the ingest role: made from the owner's connection, so that the next run, or
     /// a second one beside this, comes to the same and changes nothing.
     pub(super) fn ingest_password(&self) -> SecretBytes {
-        let derived = Hmac::<Sha1>::new_from_slice(self.owner_url.expose())
-            .map(|mut mac| {
-                mac.update(b"trunkline ingest login");
-                hex::encode(mac.finalize().into_bytes())
-            })
-            .unwrap_or_default();
-        SecretBytes::new(derived.into_bytes())
+        SecretBytes::new(sign(self.owner_url.expose(), b"trunkline ingest login"))
     }
 
     pub(super) async fn stop(self) {

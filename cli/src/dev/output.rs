@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
-use trunkline_operator::Problem;
+use trunkline_operator::Problems;
+use trunkline_operator::validate::Validated;
 
 use crate::send::{OutputFormat, Report};
 
@@ -56,7 +57,7 @@ impl Output {
         );
     }
 
-    pub(super) fn invalid(self, problem: &str) {
+    fn invalid(self, problem: &str) {
         self.event(
             &json!({"event": "invalid", "message": problem}),
             &format!("invalid   {problem}\n          the last good stays in use"),
@@ -70,8 +71,18 @@ impl Output {
         );
     }
 
-    pub(super) fn odd(self, problem: &Problem) {
-        self.warning(&problem.to_string());
+    /// What is wrong with manifests whose last good form stays in use.
+    pub(super) fn problems(self, problems: &Problems) {
+        for problem in &problems.0 {
+            self.invalid(&problem.to_string());
+        }
+    }
+
+    /// What is odd about sources that are valid.
+    pub(super) fn oddities(self, validated: &Validated) {
+        for problem in validated.valid().flat_map(|source| &source.warnings) {
+            self.warning(&problem.to_string());
+        }
     }
 
     /// The report of one half of `--send`.

@@ -54,12 +54,7 @@ impl Session {
         if !problems.0.is_empty() {
             return Err(problems.into());
         }
-        for source in validated.valid() {
-            source
-                .warnings
-                .iter()
-                .for_each(|warning| output.odd(warning));
-        }
+        output.oddities(&validated);
         let state = State::new(&validated);
         output.progress("starting …");
         let database = Database::open(args, &state.cluster.database).await?;
@@ -113,9 +108,7 @@ impl Session {
         let validated = match validated {
             Ok(validated) => validated,
             Err(problems) => {
-                for problem in &problems.0 {
-                    self.output.invalid(&problem.to_string());
-                }
+                self.output.problems(&problems);
                 return;
             }
         };
@@ -124,16 +117,9 @@ impl Session {
             .values()
             .filter_map(|source| source.as_ref().err())
         {
-            for problem in &problems.0 {
-                self.output.invalid(&problem.to_string());
-            }
+            self.output.problems(problems);
         }
-        for source in validated.valid() {
-            source
-                .warnings
-                .iter()
-                .for_each(|warning| self.output.odd(warning));
-        }
+        self.output.oddities(&validated);
         let gone = self.state.update(&validated);
         self.apply().await;
         for name in gone {
@@ -152,7 +138,8 @@ impl Session {
     /// Makes the partitions of the coming days.
     pub(super) async fn maintain(&mut self) {
         if let Err(error) = self.warehouse.maintain().await {
-            self.output.warning(&chain(&error));
+            self.output
+                .warning(&format!("{:#}", anyhow::Error::from(error)));
         }
     }
 
@@ -217,7 +204,7 @@ impl Session {
                 }
                 Err(error) => {
                     self.unfinished = true;
-                    Err(chain(&error))
+                    Err(format!("{:#}", anyhow::Error::from(error)))
                 }
             };
             self.state.storage.insert(name, storage);
@@ -276,16 +263,4 @@ async fn prepare_layout(warehouse: &Warehouse, output: Output) -> anyhow::Result
         }
         tokio::time::sleep(LAYOUT_RETRY).await;
     }
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

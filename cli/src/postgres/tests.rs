@@ -57,6 +57,15 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Lets a server make its data in `folder`, and stops it.
+async fn fill(folder: &Path) {
+    PrivatePostgres::start(in_directory(folder))
+        .await
+        .unwrap()
+        .stop()
+        .await;
+}
+
 #[tokio::test]
 async fn a_temporary_server_is_private_and_leaves_nothing_behind() {
     let mut server = PrivatePostgres::start(Options::default()).await.unwrap();
@@ -191,11 +200,7 @@ async fn a_server_that_nobody_holds_is_stopped_by_the_next_start() {
 async fn a_stale_pid_file_that_names_another_process_is_no_obstacle() {
     let parent = parent();
     let folder = parent.path().join("data");
-    PrivatePostgres::start(in_directory(&folder))
-        .await
-        .unwrap()
-        .stop()
-        .await;
+    fill(&folder).await;
     // PostgreSQL minds a process of its own user only.
     let mut command = std::process::Command::new("sleep");
     Account::for_directory(&folder)
@@ -233,11 +238,7 @@ async fn a_folder_with_something_else_is_refused_by_name() {
 async fn data_of_another_major_version_is_refused_by_its_number() {
     let parent = parent();
     let folder = parent.path().join("data");
-    PrivatePostgres::start(in_directory(&folder))
-        .await
-        .unwrap()
-        .stop()
-        .await;
+    fill(&folder).await;
     std::fs::write(folder.join("cluster/PG_VERSION"), "11\n").unwrap();
     let error = PrivatePostgres::start(in_directory(&folder))
         .await
@@ -252,11 +253,7 @@ async fn data_of_another_major_version_is_refused_by_its_number() {
 async fn an_interrupted_first_start_is_completed_by_the_next() {
     let parent = parent();
     let folder = parent.path().join("data");
-    PrivatePostgres::start(in_directory(&folder))
-        .await
-        .unwrap()
-        .stop()
-        .await;
+    fill(&folder).await;
     std::fs::rename(folder.join("cluster"), folder.join("cluster.new")).unwrap();
     let server = PrivatePostgres::start(in_directory(&folder)).await.unwrap();
     assert!(!folder.join("cluster.new").exists());

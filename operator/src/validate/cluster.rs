@@ -3,6 +3,7 @@
 use trunkline_crds::WebhookCluster;
 use trunkline_model::names::ClusterName;
 use trunkline_model::secret::SecretBytes;
+use trunkline_model::url::encode_part;
 
 use super::{Cluster, DatabaseAccess};
 use crate::manifests::{Located, Manifests, SecretData};
@@ -109,29 +110,16 @@ pub fn database_url(data: &SecretData) -> Result<SecretBytes, String> {
     let dbname = text("dbname")?.unwrap_or_else(|| user.clone());
     let url = format!(
         "postgres://{}:{}@{}:{port}/{}",
-        percent(&user),
-        percent(&password),
+        encode_part(user.as_bytes()),
+        encode_part(password.as_bytes()),
         if host.contains(':') {
             format!("[{host}]")
         } else {
-            percent(&host)
+            encode_part(host.as_bytes())
         },
-        percent(&dbname),
+        encode_part(dbname.as_bytes()),
     );
     Ok(SecretBytes::new(url.into_bytes()))
-}
-
-/// Percent-encodes everything but RFC 3986's unreserved characters.
-fn percent(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]
