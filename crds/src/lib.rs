@@ -1,19 +1,34 @@
 //! API types of the group `trunkline.dev`, the only source of truth for manifests: a field's name,
-//! type, default and description are written here and nowhere else.
+//! type, bounds, default and description are written here and nowhere else. The YAML of the custom
+//! resource definitions is generated from them, beside them.
 //!
 //! Invariant: nothing here decides. A value that deserialises is only well-formed; what it means
 //! and whether it can be served is said by the operator's validation.
 
+// The schema's derive repeats each struct where nothing can reach it.
+#![allow(unreachable_pub, reason = "of generated items")]
+
 mod cluster;
+mod definitions;
+mod reference;
 mod source;
 
-pub use cluster::{ClusterSize, Database, SecretRef, WebhookCluster, WebhookClusterSpec};
+pub use cluster::{
+    ClusterSize, Database, DatabaseRoles, Exposure, Ingress, UpdatePolicy, WebhookCluster,
+    WebhookClusterSpec, WebhookClusterStatus,
+};
+pub use definitions::{GENERATED_FOLDERS, definitions, definitions_yaml};
+pub use reference::SecretRef;
 pub use source::{
-    Body, BodyFormat, ClusterRef, HeaderColumn, IncludeHeaders, NoVerification, SecretKeyRef,
-    SigningSecret, Verification, WebhookSource, WebhookSourceSpec,
+    Body, BodyFormat, ClusterRef, DeletionPolicy, HeaderColumn, IncludeHeaders, NoVerification,
+    SecretKeyRef, SigningSecret, Verification, WebhookSource, WebhookSourceSpec,
+    WebhookSourceStatus,
 };
 
 /// The API group.
 pub const GROUP: &str = "trunkline.dev";
 /// The API version.
 pub const VERSION: &str = "v1alpha1";
+/// Annotation that asks for a reconciliation now. Any new value does; `status` repeats the value
+/// that was acted on.
+pub const REQUESTED_AT: &str = "trunkline.dev/requestedAt";

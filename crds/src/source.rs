@@ -1,28 +1,83 @@
 //! WebhookSource: one sender, its URL and its relation.
 
-use kube::CustomResource;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One sender of webhooks: the path it posts to, how it proves itself, and the schema in which its
 /// events appear.
-#[derive(CustomResource, Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[kube(
     group = "trunkline.dev",
     version = "v1alpha1",
     kind = "WebhookSource",
     namespaced,
-    doc = "One sender of webhooks: its path, how it proves itself, and the schema of its events."
+    status = "WebhookSourceStatus",
+    shortname = "whs",
+    category = "trunkline",
+    doc = "One sender of webhooks: its path, how it proves itself, and the schema of its events.",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message"
+    ),
+    printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.clusterRef.name"),
+    printcolumn(name = "URL", type_ = "string", json_path = ".status.url"),
+    printcolumn(
+        name = "Relation",
+        type_ = "string",
+        json_path = ".status.relation",
+        priority = 1
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new(
+        "has(self.path) == has(oldSelf.path) && (!has(self.path) || self.path == oldSelf.path)"
+    ).message(
+        "path is immutable, since an edit would turn a live URL into 404; create another source \
+         with the new path"
+    ),
+    validation = Rule::new(
+        "has(self.schema) == has(oldSelf.schema) && \
+         (!has(self.schema) || self.schema == oldSelf.schema)"
+    ).message(
+        "schema is immutable, since rows would be in two places; create another source with the \
+         new schema"
+    )
+)]
 pub struct WebhookSourceSpec {
-    /// The WebhookCluster that serves this source.
+    /// The WebhookCluster that serves this source. Immutable.
+    #[x_kube(
+        validation = Rule::new("self == oldSelf").message(
+            "clusterRef is immutable, since another cluster has another URL and another database; \
+             create another source"
+        )
+    )]
     pub cluster_ref: ClusterRef,
-    /// Request path. Default: `/webhooks/NAMESPACE/NAME`.
+    /// Request path. Immutable. Default: `/webhooks/NAMESPACE/NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 1024))]
+    #[x_kube(
+        validation = Rule::new(
+            "self.matches('^(/[!$%&\\'()*+,./0-9:;=@A-Z_a-z~\\\\[\\\\]-]+)$') && !self.contains('//') && \
+             !self.endsWith('/') && !self.matches('/[.][.]?(/|$)')"
+        ).message(
+            "path is not a request path; write one like /webhooks/team/segment: ASCII, starting \
+             with /, without empty segments, ., .., ? or #"
+        )
+    )]
     pub path: Option<String>,
-    /// Schema of the source's relations. Default: the source's name with `_` for `-`.
+    /// Schema of the source's relations. Immutable. Default: the source's name with `_` for `-`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
     pub schema: Option<String>,
     /// How a request body becomes rows.
     #[serde(default)]
@@ -32,9 +87,65 @@ pub struct WebhookSourceSpec {
     pub include_headers: Option<IncludeHeaders>,
     /// Request headers to show in columns of their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
     pub headers: Vec<HeaderColumn>,
     /// How a request proves that it comes from its sender.
     pub verification: Verification,
+    /// How long the value that an edit of a Secret replaced stays valid, since the sender signs
+    /// with it until it is told the new one: `24h`, `90m`, `0s` to revoke at once. A Secret or a
+    /// key that is deleted revokes at once in any case.
+    #[serde(default = "default_rotation_grace")]
+    #[schemars(length(max = 20), regex(pattern = r"^([0-9]{1,9}(h|m|s))+$"))]
+    pub rotation_grace: String,
+    /// Existing PostgreSQL roles that may read this source, besides the cluster's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 63)))]
+    pub readers: Vec<String>,
+    /// What becomes of the rows when this object is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+    /// Answer every request with 503, so that senders keep their events and retry.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
+}
+
+fn default_rotation_grace() -> String {
+    "24h".to_owned()
+}
+
+/// What becomes of the rows of a source that is deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// They stay, with their schema. A source of the same namespace, name and schema takes them
+    /// up again.
+    #[default]
+    Retain,
+    /// They are dropped, with their schema.
+    Delete,
+}
+
+/// What the operator has found.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookSourceStatus {
+    /// The `metadata.generation` that the rest of the status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready` always: every pod that takes requests serves this source, this generation, and the
+    /// database takes its writes. `Reconciling` and `Stalled` only while true; `SecretsResolved`,
+    /// `RelationReady`, `ConfigurationServed`, `DatabaseReady` say more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
+    pub conditions: Vec<Condition>,
+    /// Where the sender posts. It appears with the first `Ready` and stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The relation that analysts read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relation: Option<String>,
+    /// The annotation `trunkline.dev/requestedAt` that was acted on last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
 }
 
 /// A WebhookCluster of the same namespace.
@@ -42,6 +153,7 @@ pub struct WebhookSourceSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ClusterRef {
     /// The WebhookCluster's name.
+    #[schemars(length(min = 1, max = 253))]
     pub name: String,
 }
 
@@ -75,9 +187,11 @@ pub struct IncludeHeaders {
     pub all: bool,
     /// Store only these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 256)))]
     pub allow: Vec<String>,
     /// Never store these; alone it means every other header.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 256)))]
     pub deny: Vec<String>,
 }
 
@@ -86,17 +200,37 @@ pub struct IncludeHeaders {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HeaderColumn {
     /// The header's name, in any case.
+    #[schemars(length(min = 1, max = 256))]
     pub name: String,
-    /// The column's name.
+    /// The column's name: lower-case letters, digits and underscores, not starting with a digit.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z_][a-z0-9_]*$"))]
     pub column: String,
 }
 
 /// How a request proves that it comes from its sender: exactly one of `preset` and `none`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("has(self.preset) != has(self.none)").message(
+        "verification needs exactly one of preset and none; write preset: segment, or none: {} to \
+         accept every request"
+    ),
+    validation = Rule::new(
+        "has(self.none) || (has(self.secrets) && self.secrets.size() > 0)"
+    ).message(
+        "verification.secrets is empty; list 1 to 10, each secretKeyRef: {name, key}"
+    ),
+    validation = Rule::new(
+        "!has(self.none) || !((has(self.secrets) && self.secrets.size() > 0) || \
+         (has(self.strict) && self.strict))"
+    ).message(
+        "strict and secrets have no meaning beside none; remove them or name a preset"
+    )
+)]
 pub struct Verification {
     /// A provider's scheme: `segment`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
     pub preset: Option<String>,
     /// Accept every request. Anyone who knows the URL can write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,6 +240,7 @@ pub struct Verification {
     pub strict: bool,
     /// Secrets that are valid now. A request is accepted when any of them verifies it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
     pub secrets: Vec<SigningSecret>,
 }
 
@@ -127,7 +262,9 @@ pub struct SigningSecret {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecretKeyRef {
     /// The Secret's name.
+    #[schemars(length(min = 1, max = 253))]
     pub name: String,
     /// The key within it.
+    #[schemars(length(min = 1, max = 253))]
     pub key: String,
 }
