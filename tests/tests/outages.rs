@@ -14,7 +14,8 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
 use trunkline_cli::segment::SIGNATURE_HEADER;
 use trunkline_tests::{
-    Answer, Behaviour, Client, Database, SECRET, SourceDraft, Station, events, seed, signed_single,
+    Answer, Behaviour, Client, ConfigDir, Database, IngesterProcess, OwnNetwork, SECRET,
+    SourceDraft, Station, events, scaled, seed, signed_single,
 };
 
 /// How long a sender may wait for a 503 when nothing answers.
@@ -135,17 +136,65 @@ async fn an_unreachable_database_is_503_within_4_s_and_comes_back_without_a_rest
 }
 
 #[tokio::test]
+async fn a_database_whose_packets_are_dropped_is_503_within_4_s_and_comes_back_without_a_restart() {
+    let _alone = alone().await;
+    let test =
+        "a_database_whose_packets_are_dropped_is_503_within_4_s_and_comes_back_without_a_restart";
+    let Some(network) = OwnNetwork::enter(test) else {
+        return;
+    };
+    let database = Database::start().await;
+    let port = database.port();
+    let mut sources = vec![SourceDraft::segment("segment", &[SECRET])];
+    database
+        .provision(&ConfigDir::cluster(), &mut sources)
+        .await;
+    let mut config = ConfigDir::new(database.ingest_url());
+    let hash = config.write(&sources);
+    network.drop_packets(port);
+    let ingester = IngesterProcess::start(config.path());
+    let mut station = Station {
+        ingester,
+        config,
+        sources,
+        proxy: None,
+        database,
+    };
+    station.ingester.serving(&hash).await;
+    every_post_is_503(&station, "SYNs dropped from the start", SLOWEST_REFUSAL).await;
+    assert_eq!(
+        station.ingester.admin("/readyz").await.unwrap().status,
+        503,
+        "it has never reached a database"
+    );
+    // The kernel repeats a SYN after 1, 3, 7 and 15 s: whoever waits for it is late now.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    every_post_is_503(&station, "SYNs dropped for long", SLOWEST_REFUSAL).await;
+    network.pass_packets(port);
+    soon_200(&station, "SYNs pass").await;
+    station.ingester.ready().await;
+
+    for round in 1..=scaled(1, 3) {
+        network.drop_packets(port);
+        every_post_is_503(&station, "established, then dropped", SLOWEST_REFUSAL).await;
+        tokio::time::sleep(Duration::from_secs(4 * round)).await;
+        network.pass_packets(port);
+        soon_200(&station, "packets pass again").await;
+    }
+}
+
+#[tokio::test]
 async fn an_ingester_started_without_a_database_is_not_ready_until_there_is_one() {
     let _alone = alone().await;
     let mut database = Database::start().await;
     let mut sources = vec![SourceDraft::segment("segment", &[SECRET])];
     database
-        .provision(&trunkline_tests::ConfigDir::cluster(), &mut sources)
+        .provision(&ConfigDir::cluster(), &mut sources)
         .await;
     database.shut_down().await;
-    let mut config = trunkline_tests::ConfigDir::new(database.ingest_url());
+    let mut config = ConfigDir::new(database.ingest_url());
     let hash = config.write(&sources);
-    let ingester = trunkline_tests::IngesterProcess::start(config.path());
+    let ingester = IngesterProcess::start(config.path());
     let mut station = Station {
         ingester,
         config,
