@@ -1,0 +1,136 @@
+//! [`PgBouncer`]: the pooler between a database and everyone who connects to it.
+
+use std::fs::{File, Permissions};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+/// How long a start may take.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A PgBouncer that pools transactions. Dropping it kills it.
+#[derive(Debug)]
+pub struct PgBouncer {
+    child: Child,
+    folder: TempDir,
+    port: u16,
+}
+
+impl PgBouncer {
+    /// Starts one in front of the server of this URL, with at most `pool_size` connections to it
+    /// for each role and database. It looks roles up in the server (`auth_query`) as the role of
+    /// the URL.
+    pub async fn start(server_url: &str, pool_size: u32) -> Self {
+        let server: tokio_postgres::Config = server_url.parse().unwrap();
+        let role = server.get_user().unwrap();
+        let password = String::from_utf8_lossy(server.get_password().unwrap());
+        let upstream = server.get_ports()[0];
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let folder = tempfile::tempdir().unwrap();
+        let roles = folder.path().join("userlist.txt");
+        let settings = format!(
+            "[databases]\n\
+             * = host=127.0.0.1 port={upstream}\n\
+             [pgbouncer]\n\
+             listen_addr = 127.0.0.1\n\
+             listen_port = {port}\n\
+             unix_socket_dir =\n\
+             {user}\n\
+             pool_mode = transaction\n\
+             default_pool_size = {pool_size}\n\
+             auth_type = scram-sha-256\n\
+             auth_file = {roles}\n\
+             auth_user = {role}\n\
+             server_login_retry = 1\n",
+            roles = roles.display(),
+            // It refuses to run as root.
+            user = match nix::unistd::geteuid().is_root() {
+                true => "user = nobody",
+                false => "",
+            },
+        );
+        write(&roles, &format!("\"{role}\" \"{password}\"\n"));
+        write(&folder.path().join("pgbouncer.ini"), &settings);
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let child = spawn(folder.path());
+        let mut pooler = Self {
+            child,
+            folder,
+            port,
+        };
+        pooler.listening().await;
+        pooler
+    }
+
+    /// The URL of a server or of a role there, by way of this pooler.
+    #[must_use]
+    pub fn url(&self, server_url: &str) -> String {
+        let (role, place) = server_url.rsplit_once('@').unwrap();
+        let (_, database) = place.split_once('/').unwrap();
+        format!("{role}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        // Only fails for a process that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again after its end, on the same port.
+    pub async fn start_again(&mut self) {
+        self.kill();
+        self.child = spawn(self.folder.path());
+        self.listening().await;
+    }
+
+    async fn listening(&mut self) {
+        let deadline = Instant::now() + START_DEADLINE;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))
+            .await
+            .is_err()
+        {
+            let ended = self.child.try_wait().unwrap();
+            let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            assert!(ended.is_none() && Instant::now() < deadline, "{log}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn write(path: &Path, content: &str) {
+    std::fs::write(path, content).unwrap();
+    // For the user that it steps down to, whatever the umask.
+    std::fs::set_permissions(path, Permissions::from_mode(0o644)).unwrap();
+}
+
+fn spawn(folder: &Path) -> Child {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(folder.join("log"))
+        .unwrap();
+    // It is in /usr/sbin, which is not on every user's PATH.
+    let path = std::env::var("PATH").unwrap_or_default();
+    Command::new("pgbouncer")
+        .arg(folder.join("pgbouncer.ini"))
+        .env("PATH", format!("{path}:/usr/sbin"))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .expect("pgbouncer; scripts/install test installs it")
+}
