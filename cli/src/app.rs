@@ -93,7 +93,7 @@ async fn send_events(args: SendArgs) -> anyhow::Result<ExitCode> {
             );
         }
     };
-    if let Some(problem) = &source.unavailable {
+    if let Some(problem) = source.unavailable.as_ref().map(|found| &found.problem) {
         anyhow::bail!("{problem}");
     }
     let url = format!("http://{}{}", dev::DEFAULT_LISTEN, source.path);

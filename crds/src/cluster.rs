@@ -186,7 +186,10 @@ pub enum DatabaseRoles {
 )]
 pub struct Exposure {
     /// The host name in the URL, without scheme and port.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub host: String,
     /// Through an Ingress.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,10 @@
 
 // The schema's derive repeats each struct where nothing can reach it.
 #![allow(unreachable_pub, reason = "of generated items")]
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "each printer column has a name and a type"
+)]
 
 mod cluster;
 mod definitions;

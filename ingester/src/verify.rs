@@ -54,15 +54,16 @@ impl Verdict {
     }
 }
 
-/// Checks a request as its source asks for.
+/// Checks a request as its source asks for, at `now` in seconds since 1970.
 pub(crate) fn verify(
     verification: &Verification,
     headers: &HeaderMap,
     body: &[u8],
+    now: i64,
 ) -> Result<Verdict, Unverified> {
     match verification {
         Verification::None => Ok(Verdict::Unchecked),
-        Verification::Hmac(scheme) => verify_hmac(scheme, headers, body).map(Verdict::Signed),
+        Verification::Hmac(scheme) => verify_hmac(scheme, headers, body, now).map(Verdict::Signed),
     }
 }
 
@@ -70,6 +71,7 @@ fn verify_hmac(
     scheme: &HmacScheme,
     headers: &HeaderMap,
     body: &[u8],
+    now: i64,
 ) -> Result<Coverage, Unverified> {
     let mut values = headers.get_all(&scheme.header).iter();
     let value = values.next().ok_or(Unverified::Missing)?;
@@ -85,21 +87,21 @@ fn verify_hmac(
             Coverage::Body => Some(body),
             Coverage::FirstElement => first_element(body),
         };
-        if signed.is_some_and(|signed| matches_a_secret(scheme, signed, &signature)) {
+        if signed.is_some_and(|signed| matches_a_secret(scheme, signed, &signature, now)) {
             return Ok(coverage);
         }
     }
     Err(Unverified::Mismatch)
 }
 
-fn matches_a_secret(scheme: &HmacScheme, signed: &[u8], signature: &[u8]) -> bool {
+fn matches_a_secret(scheme: &HmacScheme, signed: &[u8], signature: &[u8], now: i64) -> bool {
     let matches = |key: &[u8]| match scheme.algorithm {
         HmacAlgorithm::Sha1 => Hmac::<Sha1>::new_from_slice(key)
             .is_ok_and(|mac| mac.chain_update(signed).verify_slice(signature).is_ok()),
     };
     // `|` and not `||`: every secret is tried.
     scheme.secrets.iter().fold(false, |found, secret| {
-        found | matches(secret.value.expose())
+        found | (matches(secret.value.expose()) & secret.is_valid_at(now))
     })
 }
 
@@ -126,6 +128,7 @@ mod tests {
         let named = |secret: &&str| NamedSecret {
             name: "s/key".to_owned(),
             value: SecretBytes::new(*secret),
+            expires_at: None,
         };
         let secrets = secrets.iter().map(named).collect();
         Verification::Hmac(Preset::by_name("segment").unwrap().scheme(strict, secrets))
@@ -140,7 +143,7 @@ mod tests {
         for signature in signatures {
             headers.append("x-signature", signature.parse().unwrap());
         }
-        verify(verification, &headers, body.as_bytes())
+        verify(verification, &headers, body.as_bytes(), 0)
     }
 
     #[test]
@@ -154,6 +157,20 @@ mod tests {
             check(&segment(true, &[SECRET]), &[BATCH_SIGNATURE], &batch()),
             whole
         );
+    }
+
+    #[test]
+    fn a_secret_verifies_until_it_expires() {
+        let Verification::Hmac(mut scheme) = segment(false, &[SECRET]) else {
+            panic!("not an HMAC");
+        };
+        scheme.secrets[0].expires_at = Some(100);
+        let source = Verification::Hmac(scheme);
+        let headers =
+            HeaderMap::from_iter([("x-signature".parse().unwrap(), SIGNATURE.parse().unwrap())]);
+        let at = |now| verify(&source, &headers, EVENT.as_bytes(), now);
+        assert!(at(99).is_ok());
+        assert_eq!(at(100), Err(Unverified::Mismatch));
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub const VERSION: u32 = 1;
 /// Constructs that [`SourceEntry::requires`] may name and this version knows.
 pub const KNOWN_CONSTRUCTS: &[&str] = &[];
 
+/// Digits of a revision: 64 bits tell two states of one source apart.
+const REVISION_DIGITS: usize = 16;
+
 /// Bound on a file after decompression. Far above what fits into a Kubernetes Secret.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
@@ -90,6 +93,10 @@ pub struct SourceEntry {
     pub generation: i64,
     /// Exact request paths.
     pub paths: Vec<String>,
+    /// Names this entry, whatever in it has changed: see [`SourceEntry::with_revision`]. An ingester that
+    /// serves the entry tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// Constructs that a reader must know to serve this source.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<String>,
@@ -117,10 +124,24 @@ impl SourceEntry {
             source,
             generation,
             paths,
+            revision: None,
             requires: Vec::new(),
             unavailable: None,
             settings,
         })
+    }
+
+    /// Fills in the revision from all else. It is keyed as the hash is, and for the same reason.
+    ///
+    /// # Errors
+    /// Only when serde_json fails to serialise, which the types rule out.
+    pub fn with_revision(mut self, key: &SecretBytes) -> Result<Self, DocumentError> {
+        self.revision = None;
+        let bytes = serde_json::to_vec(&self).map_err(DocumentError::Encode)?;
+        let mut revision = keyed(key, [bytes.as_slice()]);
+        revision.truncate(REVISION_DIGITS);
+        self.revision = Some(revision);
+        Ok(self)
     }
 }
 
@@ -160,6 +181,8 @@ pub struct Source {
     pub generation: i64,
     /// Exact request paths.
     pub paths: Vec<String>,
+    /// Names the entry that this was read from, when its writer did.
+    pub revision: Option<String>,
     /// What serves it, or why nothing does, for its owner.
     pub settings: Result<SourceSettings, String>,
 }
@@ -292,17 +315,23 @@ pub fn decode(files: &Files) -> Result<Configuration, DocumentError> {
 /// The hash that [`decode`] gives to these files.
 #[must_use]
 pub fn hash(files: &Files, key: &SecretBytes) -> ConfigurationHash {
+    let parts = files
+        .iter()
+        .flat_map(|(name, bytes)| [name.as_bytes(), bytes.as_slice()]);
+    ConfigurationHash(keyed(key, parts))
+}
+
+/// HMAC-SHA256 over parts, each with its length before it, as hex digits.
+fn keyed<'a>(key: &SecretBytes, parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     // HMAC takes a key of any length; `new_from_slice` cannot fail for it.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.expose()) else {
-        return ConfigurationHash(String::new());
+        return String::new();
     };
-    for (name, bytes) in files {
-        for part in [name.as_bytes(), bytes.as_slice()] {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part);
-        }
+    for part in parts {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part);
     }
-    ConfigurationHash(hex::encode(mac.finalize().into_bytes()))
+    hex::encode(mac.finalize().into_bytes())
 }
 
 fn decode_file(file: &str, bytes: &[u8]) -> Result<Document, DocumentError> {
@@ -357,6 +386,7 @@ fn read_source(entry: SourceEntry) -> Source {
         name: entry.source,
         generation: entry.generation,
         paths: entry.paths,
+        revision: entry.revision,
         settings,
     }
 }

@@ -42,6 +42,18 @@ pub struct NamedSecret {
     pub name: String,
     /// The key of the HMAC, exactly as stored.
     pub value: SecretBytes,
+    /// Until when it verifies, in seconds since 1970; none for as long as it is here. A value that
+    /// an edit of its Secret replaced has a limit, which holds even while no operator runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<i64>,
+}
+
+impl NamedSecret {
+    /// Whether it verifies at `now`, in seconds since 1970.
+    #[must_use]
+    pub fn is_valid_at(&self, now: i64) -> bool {
+        self.expires_at.is_none_or(|expires_at| now < expires_at)
+    }
 }
 
 /// Hash functions of [`HmacScheme`].

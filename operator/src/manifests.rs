@@ -21,8 +21,8 @@ pub type SecretData = BTreeMap<String, SecretBytes>;
 /// An object and the file it came from.
 #[derive(Debug, Clone)]
 pub struct Located<T> {
-    /// The file's name as given.
-    pub file: String,
+    /// The file's name as given; none for an object that a Kubernetes API server gave.
+    pub file: Option<String>,
     /// The object, its namespace filled in.
     pub object: T,
 }
@@ -107,10 +107,10 @@ impl Manifests {
                         && other.object.metadata.namespace == object.metadata.namespace
                 };
                 if let Some(other) = self.clusters.iter().find(|&other| same(other)) {
-                    return Err(twice(file, &label, &other.file));
+                    return Err(twice(file, &label, other.file.as_deref()));
                 }
                 self.clusters.push(Located {
-                    file: file.to_owned(),
+                    file: Some(file.to_owned()),
                     object,
                 });
             }
@@ -121,10 +121,10 @@ impl Manifests {
                         && other.object.metadata.namespace.as_deref() == Some(namespace.as_str())
                 };
                 if let Some(other) = self.sources.iter().find(|&other| same(other)) {
-                    return Err(twice(file, &label, &other.file));
+                    return Err(twice(file, &label, other.file.as_deref()));
                 }
                 self.sources.push(Located {
-                    file: file.to_owned(),
+                    file: Some(file.to_owned()),
                     object,
                 });
             }
@@ -293,7 +293,8 @@ fn problem(file: &str, object: &str, field: &str, message: &str) -> Problem {
     }
 }
 
-fn twice(file: &str, label: &str, other: &str) -> Problem {
+fn twice(file: &str, label: &str, other: Option<&str>) -> Problem {
+    let other = other.unwrap_or("another file");
     problem(
         file,
         label,

@@ -47,13 +47,13 @@ impl fmt::Display for Problems {
 /// Collects the problems of one object.
 #[derive(Debug)]
 pub(crate) struct Collector<'a> {
-    file: &'a str,
+    file: Option<&'a str>,
     object: String,
     problems: Vec<Problem>,
 }
 
 impl<'a> Collector<'a> {
-    pub(crate) fn new(file: &'a str, object: String) -> Self {
+    pub(crate) fn new(file: Option<&'a str>, object: String) -> Self {
         Self {
             file,
             object,
@@ -63,7 +63,7 @@ impl<'a> Collector<'a> {
 
     pub(crate) fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
         self.problems.push(Problem {
-            file: Some(self.file.to_owned()),
+            file: self.file.map(str::to_owned),
             object: self.object.clone(),
             field: field.into(),
             message: message.into(),

@@ -57,6 +57,7 @@ impl SourceDraft {
         let named = |secret: &&str| NamedSecret {
             name: "segment-webhook/secret".to_owned(),
             value: SecretBytes::new(secret.as_bytes().to_vec()),
+            expires_at: None,
         };
         let preset = Preset::by_name("segment").unwrap();
         let scheme = preset.scheme(strict, secrets.iter().map(named).collect());

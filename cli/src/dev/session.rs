@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use trunkline_ingester::{Ingester, Options};
-use trunkline_model::document::hash;
+use trunkline_model::document::{ClusterSettings, SourceEntry, hash};
 use trunkline_model::names::SourceName;
 use trunkline_model::secret::SecretBytes;
-use trunkline_operator::build::{Inputs, configuration};
+use trunkline_operator::build::{EntryInputs, configuration, entry, limits};
 use trunkline_operator::manifests::Manifests;
 use trunkline_operator::validate::validate;
 use trunkline_warehouse::{DesiredSource, Warehouse, durability};
@@ -32,6 +32,8 @@ const HASH_KEY_BYTES: usize = 32;
 pub(super) struct Session {
     output: Output,
     state: State,
+    /// What is served, for secrets that an edit replaces.
+    served: BTreeMap<SourceName, SourceEntry>,
     /// What was last said of each source.
     announced: BTreeMap<SourceName, Service>,
     /// Whether the database has something left to be made.
@@ -79,6 +81,7 @@ impl Session {
         let mut session = Self {
             output,
             state,
+            served: BTreeMap::new(),
             announced: BTreeMap::new(),
             unfinished: false,
             ingest_url,
@@ -214,13 +217,28 @@ impl Session {
 
     /// Puts the configuration in its directory and waits until it is served.
     async fn publish(&mut self) -> anyhow::Result<()> {
-        let files = configuration(&Inputs {
-            cluster: &self.state.cluster,
-            sources: self.state.sources.values().collect(),
-            buckets: &self.state.buckets(),
-            database_url: self.ingest_url.clone(),
+        let cluster = ClusterSettings {
+            name: self.state.cluster.name.clone(),
             hash_key: self.hash_key.clone(),
-        })?;
+            database_url: self.ingest_url.clone(),
+            limits: limits(self.state.cluster.size),
+        };
+        let now = jiff::Timestamp::now().as_second();
+        let entries = self.state.sources.values().map(|source| {
+            let inputs = EntryInputs {
+                bucket: self.state.bucket(&source.name),
+                previous: self.served.get(&source.name),
+                now,
+                hash_key: &self.hash_key,
+            };
+            entry(source, inputs)
+        });
+        let entries = entries.collect::<Result<Vec<_>, _>>()?;
+        let files = configuration(cluster, entries.clone())?;
+        self.served = entries
+            .into_iter()
+            .map(|entry| (entry.source.clone(), entry))
+            .collect();
         self.directory
             .swap(&files)
             .context("configuration directory")?;

@@ -64,25 +64,21 @@ impl State {
         gone
     }
 
-    /// The buckets as the configuration wants them.
-    pub(super) fn buckets(&self) -> BTreeMap<SourceName, Result<i32, String>> {
-        self.storage
-            .iter()
-            .map(|(name, storage)| {
-                (
-                    name.clone(),
-                    storage.as_ref().map(|it| it.bucket).map_err(Clone::clone),
-                )
-            })
-            .collect()
+    /// The bucket of a source as the configuration wants it.
+    pub(super) fn bucket(&self, source: &SourceName) -> Result<i32, String> {
+        match self.storage.get(source) {
+            Some(Ok(storage)) => Ok(storage.bucket),
+            Some(Err(reason)) => Err(reason.clone()),
+            None => Err("its relations do not exist in the database yet".to_owned()),
+        }
     }
 
     /// How senders are answered at `address`.
     pub(super) fn service(&self, source: &Source, address: SocketAddr) -> Service {
         let storage = self.storage.get(&source.name);
         match (&source.unavailable, storage) {
-            (Some(problem), _) => Service::Unavailable {
-                reason: problem.to_string(),
+            (Some(unavailable), _) => Service::Unavailable {
+                reason: unavailable.problem.to_string(),
             },
             (None, Some(Ok(storage))) => Service::Ready {
                 url: format!("http://{address}{}", source.path),

@@ -52,6 +52,7 @@ struct Database {
 struct ServedSource {
     source: String,
     generation: i64,
+    revision: Option<String>,
     state: &'static str,
     reason: Option<String>,
 }
@@ -94,6 +95,7 @@ fn source(route: &Route) -> ServedSource {
     ServedSource {
         source: route.source.to_string(),
         generation: route.generation,
+        revision: route.revision.clone(),
         state: if route.settings.is_ok() {
             "serving"
         } else {

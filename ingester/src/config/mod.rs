@@ -36,6 +36,8 @@ pub(crate) struct Route {
     pub(crate) source: Arc<str>,
     /// `metadata.generation` of its manifest.
     pub(crate) generation: i64,
+    /// Names what is served of it, as the writer of the configuration did.
+    pub(crate) revision: Option<String>,
     /// How it is served, or why it is not, for its owner.
     pub(crate) settings: Result<SourceSettings, String>,
 }
@@ -48,6 +50,7 @@ impl Routing {
             let route = Arc::new(Route {
                 source: source.name.to_string().into(),
                 generation: source.generation,
+                revision: source.revision,
                 settings: servable(source.settings),
             });
             paths.extend(

@@ -5,6 +5,7 @@
 //! found to be JSON.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use hyper::HeaderMap;
 use trunkline_model::document::{BodyFormat, Limits, SourceSettings};
@@ -71,7 +72,7 @@ impl Delivery {
             .settings
             .as_ref()
             .map_err(|reason| Refusal::SourceUnavailable(reason.clone()))?;
-        let verdict = verify(&settings.verification, &headers, &body.bytes)?;
+        let verdict = verify(&settings.verification, &headers, &body.bytes, unix_now())?;
         let stored = headers::selected(&settings.include_headers, &headers);
         let values = headers::columns(&settings.header_columns, &headers);
         let fields = DeliveryFields {
@@ -83,6 +84,15 @@ impl Delivery {
         };
         encode(fields, settings, verdict, body, limits)
     }
+}
+
+/// Seconds since 1970; 0 with a clock before that, at which no secret has expired.
+fn unix_now() -> i64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .ok()
+        .and_then(|elapsed| i64::try_from(elapsed.as_secs()).ok())
+        .unwrap_or(0)
 }
 
 fn encode(

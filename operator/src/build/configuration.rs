@@ -1,6 +1,8 @@
 //! The configuration files of a cluster's ingesters.
-
-use std::collections::BTreeMap;
+//!
+//! Each source lies in the file that its name picks, so that a change rewrites one file of a fixed
+//! number: adding a source never changes what a pod mounts, and no file grows past what a
+//! Kubernetes Secret holds.
 
 use trunkline_model::document::{
     BodyFormat, ClusterSettings, Document, DocumentError, Files, SourceEntry, SourceSettings,
@@ -8,73 +10,93 @@ use trunkline_model::document::{
 };
 use trunkline_model::names::SourceName;
 use trunkline_model::secret::SecretBytes;
+use trunkline_model::verification::Verification;
 
-use super::limits;
-use crate::validate::{Cluster, Source};
+use super::rotation::retain_replaced;
+use crate::validate::Source;
 
 /// The file with the settings of the cluster.
-const CLUSTER_FILE: &str = "cluster.json.gz";
-/// The file with the sources.
-const SOURCES_FILE: &str = "sources.json.gz";
+pub const CLUSTER_FILE: &str = "cluster.json.gz";
 
-/// What the configuration is made of.
-#[derive(Debug)]
-pub struct Inputs<'a> {
-    /// The cluster.
-    pub cluster: &'a Cluster,
-    /// Its sources, valid, in any order.
-    pub sources: Vec<&'a Source>,
-    /// The bucket of each source that has one. A source without is known but not served.
-    pub buckets: &'a BTreeMap<SourceName, Result<i32, String>>,
-    /// PostgreSQL as the ingest role.
-    pub database_url: SecretBytes,
-    /// Random bytes that stay the same over the life of the cluster.
-    pub hash_key: SecretBytes,
+/// Number of files with sources. Some twenty thousand sources fill the 1 MiB of each. It is part
+/// of the pod template: another number rolls the pods.
+pub const SOURCE_FILES: usize = 16;
+
+/// The name of one file with sources.
+#[must_use]
+pub fn source_file(index: usize) -> String {
+    format!("sources-{index:02}.json.gz")
 }
 
-/// Makes the files.
+/// The file that a source lies in, 0 to [`SOURCE_FILES`] - 1.
+#[must_use]
+pub fn source_file_index(source: &SourceName) -> usize {
+    // FNV-1a: the same for every version and every machine, which std's hasher does not promise.
+    let hash = source
+        .to_string()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    usize::try_from(hash % SOURCE_FILES as u64).unwrap_or(0)
+}
+
+/// Makes the files. Entries may come in any order.
 ///
 /// # Errors
 /// Only when encoding fails on memory.
-pub fn configuration(inputs: &Inputs<'_>) -> Result<Files, DocumentError> {
+pub fn configuration(
+    cluster: ClusterSettings,
+    mut entries: Vec<SourceEntry>,
+) -> Result<Files, DocumentError> {
+    entries.sort_by(|one, other| one.source.cmp(&other.source));
+    let mut files: Vec<Vec<SourceEntry>> = vec![Vec::new(); SOURCE_FILES];
+    for entry in entries {
+        files[source_file_index(&entry.source)].push(entry);
+    }
     let cluster = Document {
         version: VERSION,
-        cluster: Some(ClusterSettings {
-            name: inputs.cluster.name.clone(),
-            hash_key: inputs.hash_key.clone(),
-            database_url: inputs.database_url.clone(),
-            limits: limits(inputs.cluster.size),
-        }),
+        cluster: Some(cluster),
         sources: Vec::new(),
     };
-    let mut sources = inputs.sources.clone();
-    sources.sort_by(|one, other| one.name.cmp(&other.name));
-    let entries: Result<Vec<_>, _> = sources
-        .into_iter()
-        .map(|source| entry(source, inputs.buckets))
-        .collect();
-    let sources = Document {
-        version: VERSION,
-        cluster: None,
-        sources: entries?,
-    };
-    Ok(Files::from([
-        (CLUSTER_FILE.to_owned(), encode(&cluster)?),
-        (SOURCES_FILE.to_owned(), encode(&sources)?),
-    ]))
+    let mut encoded = Files::from([(CLUSTER_FILE.to_owned(), encode(&cluster)?)]);
+    for (index, sources) in files.into_iter().enumerate() {
+        let document = Document {
+            version: VERSION,
+            cluster: None,
+            sources,
+        };
+        encoded.insert(source_file(index), encode(&document)?);
+    }
+    Ok(encoded)
 }
 
-fn entry(
-    source: &Source,
-    buckets: &BTreeMap<SourceName, Result<i32, String>>,
-) -> Result<SourceEntry, DocumentError> {
-    let (bucket, unprovisioned) = match buckets.get(&source.name) {
-        Some(Ok(bucket)) => (*bucket, None),
-        Some(Err(reason)) => (0, Some(reason.clone())),
-        None => (
-            0,
-            Some("its relations do not exist in the database yet".to_owned()),
-        ),
+/// What the entry of a source is made of besides its manifest.
+#[derive(Debug)]
+pub struct EntryInputs<'a> {
+    /// Its partition, or why it has none; a source without is known and answers 503.
+    pub bucket: Result<i32, String>,
+    /// What is served of it now, for the secrets that have been replaced since.
+    pub previous: Option<&'a SourceEntry>,
+    /// Seconds since 1970.
+    pub now: i64,
+    /// Keys the entry's revision.
+    pub hash_key: &'a SecretBytes,
+}
+
+/// Makes the entry of a source.
+///
+/// # Errors
+/// Only when encoding fails, which the types rule out.
+pub fn entry(source: &Source, inputs: EntryInputs<'_>) -> Result<SourceEntry, DocumentError> {
+    let mut verification = source.verification.clone();
+    if let Verification::Hmac(scheme) = &mut verification {
+        let grace = source.rotation_grace_seconds;
+        retain_replaced(&mut scheme.secrets, inputs.previous, grace, inputs.now);
+    }
+    let (bucket, unprovisioned) = match inputs.bucket {
+        Ok(bucket) => (bucket, None),
+        Err(reason) => (0, Some(reason)),
     };
     let settings = SourceSettings {
         bucket,
@@ -82,7 +104,7 @@ fn entry(
         split_arrays: source.split_arrays,
         include_headers: source.include_headers.clone(),
         header_columns: source.header_columns.clone(),
-        verification: source.verification.clone(),
+        verification,
     };
     let mut entry = SourceEntry::new(
         source.name.clone(),
@@ -93,7 +115,7 @@ fn entry(
     entry.unavailable = source
         .unavailable
         .as_ref()
-        .map(ToString::to_string)
+        .map(|unavailable| unavailable.problem.to_string())
         .or(unprovisioned);
-    Ok(entry)
+    entry.with_revision(inputs.hash_key)
 }

@@ -4,7 +4,11 @@
 //! changed is not written.
 
 mod configuration;
+mod rotation;
 mod sizes;
 
-pub use configuration::{Inputs, configuration};
+pub use configuration::{
+    CLUSTER_FILE, EntryInputs, SOURCE_FILES, configuration, entry, source_file, source_file_index,
+};
+pub use rotation::next_expiry;
 pub use sizes::limits;

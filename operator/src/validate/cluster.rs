@@ -1,11 +1,11 @@
 //! Validates a WebhookCluster and reads the owner's connection out of its Secret.
 
-use trunkline_crds::WebhookCluster;
+use trunkline_crds::{DatabaseRoles, WebhookCluster};
 use trunkline_model::names::ClusterName;
 use trunkline_model::secret::SecretBytes;
 use trunkline_model::url::encode_part;
 
-use super::{Cluster, DatabaseAccess};
+use super::{Cluster, DatabaseAccess, Exposure, Roles};
 use crate::manifests::{Located, Manifests, SecretData};
 use crate::problem::{Collector, Problems};
 
@@ -28,7 +28,7 @@ pub(super) fn validate(
         .namespace
         .clone()
         .unwrap_or_else(|| "default".to_owned());
-    let mut collector = Collector::new(&located.file, label(object));
+    let mut collector = Collector::new(located.file.as_deref(), label(object));
     let name = ClusterName::new(
         &namespace,
         object.metadata.name.as_deref().unwrap_or_default(),
@@ -36,35 +36,128 @@ pub(super) fn validate(
     if let Err(error) = &name {
         collector.add("metadata.name", error.to_string());
     }
-    let secret = object.spec.database.secret_ref.name.clone();
-    if secret.is_empty() {
-        collector.add(
-            "spec.database.secretRef.name",
-            "is empty; name the Secret of the database",
-        );
+    let spec = &object.spec;
+    let mut access =
+        |secret: &str, field: &str| access(secret, field, &namespace, manifests, &mut collector);
+    let database = access(
+        &spec.database.secret_ref.name,
+        "spec.database.secretRef.name",
+    );
+    let ingest = spec
+        .database
+        .ingest_secret_ref
+        .as_ref()
+        .map(|secret| access(&secret.name, "spec.database.ingestSecretRef.name"));
+    let roles = roles(spec.database.roles, ingest, &mut collector);
+    let exposure = exposure(spec.exposure.as_ref(), &mut collector);
+    if spec.replicas < 0 {
+        collector.add("spec.replicas", "is negative; write the number of pods");
     }
-    let database = match manifests.secrets.get(&(namespace, secret.clone())) {
-        None => Some(DatabaseAccess::Absent { secret }),
-        Some(data) => match database_url(data) {
-            Ok(url) => Some(DatabaseAccess::Url(url)),
-            Err(reason) => {
-                collector.add(
-                    "spec.database.secretRef.name",
-                    format!("the Secret {secret:?} {reason}"),
-                );
-                None
-            }
-        },
-    };
-    let cluster = match (name, database) {
-        (Ok(name), Some(database)) => Some(Cluster {
+    let cluster = match (name, database, roles) {
+        (Ok(name), Some(database), Some(roles)) => Some(Cluster {
             name,
-            size: object.spec.size,
+            size: spec.size,
+            replicas: spec.replicas,
+            resources: spec.resources.clone(),
+            image: spec.image.clone(),
+            update_policy: spec.update_policy,
             database,
+            roles,
+            readers: spec.database.readers.clone(),
+            exposure,
+            suspend: spec.suspend,
         }),
         _ => None,
     };
     collector.finish(cluster)
+}
+
+/// The connection in a Secret; none when something is wrong with it.
+fn access(
+    secret: &str,
+    field: &str,
+    namespace: &str,
+    manifests: &Manifests,
+    collector: &mut Collector<'_>,
+) -> Option<DatabaseAccess> {
+    if secret.is_empty() {
+        collector.add(field, "is empty; name the Secret of the database");
+        return None;
+    }
+    let key = (namespace.to_owned(), secret.to_owned());
+    match manifests.secrets.get(&key).map(database_url) {
+        None => Some(DatabaseAccess::Absent {
+            secret: secret.to_owned(),
+        }),
+        Some(Ok(url)) => Some(DatabaseAccess::Url(url)),
+        Some(Err(reason)) => {
+            collector.add(field, format!("the Secret {secret:?} {reason}"));
+            None
+        }
+    }
+}
+
+/// None when something is wrong. `ingest` is the connection of `ingestSecretRef`, if there is one.
+fn roles(
+    wanted: Option<DatabaseRoles>,
+    ingest: Option<Option<DatabaseAccess>>,
+    collector: &mut Collector<'_>,
+) -> Option<Roles> {
+    match (wanted, ingest) {
+        (Some(DatabaseRoles::Provided), Some(access)) => access.map(Roles::Provided),
+        (Some(DatabaseRoles::Provided), None) => {
+            collector.add(
+                "spec.database.ingestSecretRef",
+                "is missing; name the Secret of the ingesters' connection, as roles is Provided",
+            );
+            None
+        }
+        (_, Some(_)) => {
+            collector.add(
+                "spec.database.ingestSecretRef",
+                "has no meaning unless roles is Provided; set roles: Provided or remove it",
+            );
+            None
+        }
+        (None, None) => Some(Roles::Default),
+        (Some(DatabaseRoles::Managed), None) => Some(Roles::Managed),
+        (Some(DatabaseRoles::Owner), None) => Some(Roles::Owner),
+    }
+}
+
+fn exposure(
+    spec: Option<&trunkline_crds::Exposure>,
+    collector: &mut Collector<'_>,
+) -> Option<Exposure> {
+    let spec = spec?;
+    let Some(ingress) = &spec.ingress else {
+        collector.add(
+            "spec.exposure.ingress",
+            "is missing; add ingress: {} for the cluster's default IngressClass",
+        );
+        return None;
+    };
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    if spec.host.len() > 253 || !spec.host.split('.').all(is_label) {
+        collector.add(
+            "spec.exposure.host",
+            format!(
+                "{:?} is not a host name; write one like hooks.example.com, without scheme and port",
+                spec.host
+            ),
+        );
+    }
+    Some(Exposure {
+        host: spec.host.clone(),
+        ingress: ingress.clone(),
+    })
 }
 
 /// The owner's connection URL of a Secret: its `uri`, or made of `host`, `port`, `user` (or

@@ -10,28 +10,69 @@ mod cluster;
 mod source;
 #[cfg(test)]
 mod tests;
+mod verification;
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use trunkline_crds::{ClusterSize, DeletionPolicy, Ingress, UpdatePolicy, WebhookCluster};
 use trunkline_model::headers::{HeaderColumn, HeaderSelection};
 use trunkline_model::names::{ClusterName, SchemaName, SourceName};
 use trunkline_model::secret::SecretBytes;
 use trunkline_model::verification::Verification;
 
-use crate::manifests::Manifests;
+use crate::manifests::{Located, Manifests};
 use crate::problem::{Collector, Problem, Problems};
 
 pub use cluster::database_url;
 
 /// A WebhookCluster, complete.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Cluster {
     /// Its name.
     pub name: ClusterName,
     /// Its size.
-    pub size: trunkline_crds::ClusterSize,
+    pub size: ClusterSize,
+    /// Number of ingester pods.
+    pub replicas: i32,
+    /// CPU and memory in place of those of the size.
+    pub resources: Option<ResourceRequirements>,
+    /// The ingesters' image, when the spec names one.
+    pub image: Option<String>,
+    /// Which image ingesters run when it names none.
+    pub update_policy: UpdatePolicy,
     /// Its database.
     pub database: DatabaseAccess,
+    /// Who makes the roles, and how ingesters log in.
+    pub roles: Roles,
+    /// PostgreSQL roles that may read every source.
+    pub readers: Vec<String>,
+    /// How senders reach it from outside.
+    pub exposure: Option<Exposure>,
+    /// Whether nothing may be changed for now.
+    pub suspend: bool,
+}
+
+/// Who makes the PostgreSQL roles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Roles {
+    /// The operator where the owner may create roles, else nobody.
+    Default,
+    /// The operator.
+    Managed,
+    /// An administrator; ingesters log in as this says.
+    Provided(DatabaseAccess),
+    /// Nobody; ingesters log in as the owner.
+    Owner,
+}
+
+/// A way in from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exposure {
+    /// The host name.
+    pub host: String,
+    /// The Ingress for it.
+    pub ingress: Ingress,
 }
 
 /// Where the owner's connection comes from.
@@ -66,10 +107,36 @@ pub struct Source {
     pub header_columns: Vec<HeaderColumn>,
     /// Its verification with secrets filled in.
     pub verification: Verification,
-    /// Why it cannot be served although it is valid: a secret is absent.
-    pub unavailable: Option<Problem>,
+    /// How long a replaced secret stays valid, in seconds.
+    pub rotation_grace_seconds: i64,
+    /// PostgreSQL roles that may read it, besides the cluster's.
+    pub readers: Vec<String>,
+    /// What becomes of its rows when it is deleted.
+    pub deletion_policy: DeletionPolicy,
+    /// Why it cannot be served although it is valid.
+    pub unavailable: Option<Unavailable>,
     /// What is odd but not wrong, for its owner.
     pub warnings: Vec<Problem>,
+}
+
+/// Why a valid source answers every request with 503.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unavailable {
+    /// The kind of reason.
+    pub reason: UnavailableReason,
+    /// What to mend.
+    pub problem: Problem,
+}
+
+/// Kinds of reasons why a valid source cannot be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnavailableReason {
+    /// Its owner wants it so.
+    Suspended,
+    /// No Secret of that name, which revokes it.
+    SecretNotFound,
+    /// The Secret has no such key, which revokes it.
+    SecretKeyNotFound,
 }
 
 /// What came out of all manifests for one cluster.
@@ -95,7 +162,14 @@ impl Validated {
         let mut problems = Vec::new();
         for source in self.sources.values() {
             match source {
-                Ok(source) => problems.extend(source.unavailable.clone()),
+                Ok(source) => problems.extend(
+                    source
+                        .unavailable
+                        .iter()
+                        .filter(|found| found.reason != UnavailableReason::Suspended)
+                        .map(|found| found.problem.clone()),
+                ),
+
                 Err(found) => problems.extend(found.0.iter().cloned()),
             }
         }
@@ -119,7 +193,8 @@ pub fn validate(manifests: &Manifests) -> Result<Validated, Problems> {
             ));
         }
         [_, second, ..] => {
-            let mut collector = Collector::new(&second.file, cluster::label(&second.object));
+            let mut collector =
+                Collector::new(second.file.as_deref(), cluster::label(&second.object));
             collector.add(
                 "",
                 "is a second WebhookCluster; give the files of one at a time",
@@ -127,20 +202,38 @@ pub fn validate(manifests: &Manifests) -> Result<Validated, Problems> {
             return collector.finish(None::<Validated>);
         }
     };
-    let validated = cluster::validate(cluster, manifests)?;
+    let cluster = validate_cluster(cluster, manifests)?;
+    let sources = validate_sources(&cluster.name, manifests);
+    Ok(Validated { cluster, sources })
+}
+
+/// Validates a WebhookCluster.
+///
+/// # Errors
+/// Everything that is wrong with it or with the Secrets of its database.
+pub fn validate_cluster(
+    cluster: &Located<WebhookCluster>,
+    manifests: &Manifests,
+) -> Result<Cluster, Problems> {
+    cluster::validate(cluster, manifests)
+}
+
+/// Validates the sources of a cluster. Of two that claim one path or one schema, the first has it.
+#[must_use]
+pub fn validate_sources(
+    cluster: &ClusterName,
+    manifests: &Manifests,
+) -> BTreeMap<SourceName, Result<Source, Problems>> {
     let mut sources = BTreeMap::new();
     let mut claims = source::Claims::default();
     for located in &manifests.sources {
         let Some(name) = source::name(&located.object) else {
             continue;
         };
-        let outcome = source::validate(&name, located, &validated.name, manifests, &mut claims);
+        let outcome = source::validate(&name, located, cluster, manifests, &mut claims);
         sources.insert(name, outcome);
     }
-    Ok(Validated {
-        cluster: validated,
-        sources,
-    })
+    sources
 }
 
 fn single(object: &str, message: &str) -> Problems {

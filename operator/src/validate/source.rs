@@ -6,19 +6,16 @@ use trunkline_crds::{BodyFormat, HeaderColumn, IncludeHeaders, WebhookSource, We
 use trunkline_model::columns;
 use trunkline_model::headers::{self, HeaderSelection};
 use trunkline_model::names::{ClusterName, MAX_IDENTIFIER_BYTES, SchemaName, SourceName};
-use trunkline_model::presets::{PRESETS, Preset};
-use trunkline_model::verification::{NamedSecret, Verification};
 
-use super::Source;
+use super::verification::verification;
+use super::{Source, Unavailable, UnavailableReason};
 use crate::manifests::{Located, Manifests};
 use crate::problem::{Collector, Problem, Problems};
 
-/// Bound on `spec.verification.secrets`: each is one more HMAC for every forged request.
-const MAX_SECRETS: usize = 10;
 /// Bound on `spec.path`, far above what senders' forms take.
 const MAX_PATH_BYTES: usize = 1024;
-/// Below this a signing secret can be guessed from a captured request.
-const SHORT_SECRET_BYTES: usize = 16;
+/// Bound on `spec.rotationGrace`: a replaced secret that stays for longer is no longer rotated out.
+const MAX_GRACE_SECONDS: i64 = 30 * 24 * 3600;
 
 /// What earlier sources hold: a path or a schema has one owner.
 #[derive(Debug, Default)]
@@ -41,12 +38,12 @@ pub(super) fn validate(
     claims: &mut Claims,
 ) -> Result<Source, Problems> {
     let spec = &located.object.spec;
-    let mut collector = Collector::new(&located.file, format!("WebhookSource {name}"));
+    let mut collector = Collector::new(located.file.as_deref(), format!("WebhookSource {name}"));
     if spec.cluster_ref.name != cluster.name() || name.namespace() != cluster.namespace() {
         collector.add(
             "spec.clusterRef.name",
             format!(
-                "there is no WebhookCluster {}/{}; the files have {cluster}",
+                "there is no WebhookCluster {}/{} (there is {cluster}); create it, or correct the name",
                 name.namespace(),
                 spec.cluster_ref.name
             ),
@@ -56,6 +53,8 @@ pub(super) fn validate(
     let schema = schema(name, spec, cluster, claims, &mut collector);
     let include_headers = include_headers(spec.include_headers.as_ref(), &mut collector);
     let header_columns = header_columns(&spec.headers, &mut collector);
+    let grace_seconds = rotation_grace(&spec.rotation_grace, &mut collector);
+    readers(&spec.readers, &mut collector);
     let verified = verification(name, located, manifests, &mut collector);
     let source = match (schema, verified) {
         (Some(schema), Some(verified)) => Some(Source {
@@ -67,7 +66,14 @@ pub(super) fn validate(
             include_headers,
             header_columns,
             verification: verified.verification,
-            unavailable: verified.unavailable,
+            rotation_grace_seconds: grace_seconds,
+            readers: spec.readers.clone(),
+            deletion_policy: spec.deletion_policy,
+            unavailable: if spec.suspend {
+                Some(suspended(name, located))
+            } else {
+                verified.unavailable
+            },
             warnings: verified.warnings,
         }),
         _ => None,
@@ -216,144 +222,82 @@ fn header_columns(
         .collect()
 }
 
-struct Verified {
-    verification: Verification,
-    splits_arrays: bool,
-    unavailable: Option<Problem>,
-    warnings: Vec<Problem>,
+fn suspended(name: &SourceName, located: &Located<WebhookSource>) -> Unavailable {
+    Unavailable {
+        reason: UnavailableReason::Suspended,
+        problem: Problem {
+            file: located.file.clone(),
+            object: format!("WebhookSource {name}"),
+            field: "spec.suspend".to_owned(),
+            message: "is true, so every request is answered with 503; set it to false to go on"
+                .to_owned(),
+        },
+    }
 }
 
-fn verification(
-    name: &SourceName,
-    located: &Located<WebhookSource>,
-    manifests: &Manifests,
-    collector: &mut Collector<'_>,
-) -> Option<Verified> {
-    let spec = &located.object.spec.verification;
-    let preset = match (&spec.preset, &spec.none) {
-        (Some(_), Some(_)) => {
+/// Seconds of `24h`, `1h30m`, `0s`.
+fn rotation_grace(text: &str, collector: &mut Collector<'_>) -> i64 {
+    let seconds = parse_duration(text);
+    match seconds {
+        Some(seconds) if seconds <= MAX_GRACE_SECONDS => seconds,
+        _ => {
             collector.add(
-                "spec.verification",
-                "has both preset and none; keep one of them",
-            );
-            return None;
-        }
-        (None, None) => {
-            collector.add(
-                "spec.verification",
-                "says nothing; write preset: segment, or none: {} to accept every request",
-            );
-            return None;
-        }
-        (None, Some(_)) => {
-            if spec.strict || !spec.secrets.is_empty() {
-                collector.add(
-                    "spec.verification.none",
-                    "strict and secrets have no meaning beside it; remove them or name a preset",
-                );
-            }
-            return Some(Verified {
-                verification: Verification::None,
-                splits_arrays: false,
-                unavailable: None,
-                warnings: Vec::new(),
-            });
-        }
-        (Some(preset), None) => preset,
-    };
-    let Some(preset) = Preset::by_name(preset) else {
-        let known: Vec<_> = PRESETS.iter().map(|preset| preset.name).collect();
-        collector.add(
-            "spec.verification.preset",
-            format!("{preset:?} is not known; use one of: {}", known.join(", ")),
-        );
-        return None;
-    };
-    if spec.secrets.is_empty() || spec.secrets.len() > MAX_SECRETS {
-        collector.add(
-            "spec.verification.secrets",
-            format!(
-                "has {} entries; list 1 to {MAX_SECRETS}, each secretKeyRef: {{name, key}}",
-                spec.secrets.len()
-            ),
-        );
-        return None;
-    }
-    let mut secrets = Vec::new();
-    let mut absent = None;
-    let mut warnings = Vec::new();
-    let problem = |field: String, message: String| Problem {
-        file: Some(located.file.clone()),
-        object: format!("WebhookSource {name}"),
-        field,
-        message,
-    };
-    for (index, secret) in spec.secrets.iter().enumerate() {
-        let reference = &secret.secret_key_ref;
-        let field = |last: &str| format!("spec.verification.secrets[{index}].secretKeyRef.{last}");
-        let object = (name.namespace().to_owned(), reference.name.clone());
-        let value = match manifests.secrets.get(&object) {
-            None => Err(problem(
-                field("name"),
+                "spec.rotationGrace",
                 format!(
-                    "there is no Secret {:?} in namespace {:?}; create it, or correct the name",
-                    reference.name,
-                    name.namespace()
+                    "{text:?} is not a duration of at most 720h; write one like 24h, 90m or 0s"
                 ),
-            )),
-            Some(data) => data.get(&reference.key).ok_or_else(|| {
-                let keys: Vec<_> = data.keys().map(String::as_str).collect();
-                problem(
-                    field("key"),
-                    format!(
-                        "the Secret {:?} has no key {:?}; its keys are: {}",
-                        reference.name,
-                        reference.key,
-                        keys.join(", ")
-                    ),
-                )
-            }),
-        };
-        match value {
-            Err(problem) => absent = absent.or(Some(problem)),
-            Ok(value) if value.expose().is_empty() => {
-                collector.add(
-                    field("key"),
-                    "the secret is empty; enter the one of the sender",
-                );
-            }
-            Ok(value) => {
-                if value.expose().iter().any(u8::is_ascii_whitespace) {
-                    warnings.push(problem(
-                        field("key"),
-                        "the secret holds white space, which the sender's hardly does; a trailing \
-                         newline comes from `echo` without -n"
-                            .to_owned(),
-                    ));
-                } else if value.expose().len() < SHORT_SECRET_BYTES {
-                    warnings.push(problem(
-                        field("key"),
-                        format!("the secret is shorter than {SHORT_SECRET_BYTES} bytes and can be guessed"),
-                    ));
-                }
-                secrets.push(NamedSecret {
-                    name: format!("{}/{}", reference.name, reference.key),
-                    value: value.clone(),
-                });
-            }
+            );
+            0
         }
     }
-    // One secret that is there is enough to serve: a rotation adds the second before it exists.
-    let unavailable = if secrets.is_empty() {
-        absent
-    } else {
-        warnings.extend(absent);
-        None
-    };
-    Some(Verified {
-        verification: Verification::Hmac(preset.scheme(spec.strict, secrets)),
-        splits_arrays: preset.splits_arrays,
-        unavailable,
-        warnings,
-    })
+}
+
+fn parse_duration(text: &str) -> Option<i64> {
+    let (mut total, mut rest) = (0_i64, text);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let count: i64 = rest[..digits].parse().ok()?;
+        let unit = match rest.as_bytes()[digits] {
+            b'h' => 3600,
+            b'm' => 60,
+            b's' => 1,
+            _ => return None,
+        };
+        total = total.checked_add(count.checked_mul(unit)?)?;
+        rest = &rest[digits + 1..];
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+fn readers(readers: &[String], collector: &mut Collector<'_>) {
+    for (index, reader) in readers.iter().enumerate() {
+        if reader.is_empty() || reader.len() > MAX_IDENTIFIER_BYTES || reader.contains('\0') {
+            collector.add(
+                format!("spec.readers[{index}]"),
+                format!("is not the name of a PostgreSQL role: 1 to {MAX_IDENTIFIER_BYTES} bytes"),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_kubernetes_writes_them() {
+        let cases = [
+            ("24h", Some(86_400)),
+            ("1h30m5s", Some(5405)),
+            ("0s", Some(0)),
+            ("", None),
+            ("24", None),
+            ("1 day", None),
+            ("é", None),
+            ("99999999999999999999h", None),
+        ];
+        for (text, seconds) in cases {
+            assert_eq!(parse_duration(text), seconds, "{text:?}");
+        }
+    }
 }

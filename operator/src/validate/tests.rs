@@ -167,7 +167,7 @@ fn an_absent_secret_makes_a_valid_source_unavailable() {
     ];
     for (reference, expected) in cases {
         let source = only(&spec(reference)).unwrap();
-        let problem = source.unavailable.unwrap().to_string();
+        let problem = source.unavailable.unwrap().problem.to_string();
         assert!(problem.contains(expected), "{problem}");
     }
 }
