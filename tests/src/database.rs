@@ -57,7 +57,8 @@ impl Database {
     /// Gives the sources of `drafts` storage and writes their buckets into them.
     pub async fn provision(&self, cluster: &ClusterName, drafts: &mut [SourceDraft]) {
         let desired: Vec<_> = drafts.iter().map(|draft| desired(cluster, draft)).collect();
-        let results = connect_warehouse(&self.server)
+        let results = self
+            .warehouse()
             .await
             .ensure_sources(cluster, &desired)
             .await
@@ -86,6 +87,17 @@ impl Database {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.server.port()
+    }
+
+    /// The warehouse as the superuser.
+    pub async fn warehouse(&self) -> Warehouse {
+        connect_warehouse(&self.server).await
+    }
+
+    /// What the server has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.server.log_path()).expect("the server's log")
     }
 
     /// A new connection as the superuser.

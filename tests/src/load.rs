@@ -126,7 +126,14 @@ impl Load {
         }
     }
 
-    /// Sends nothing new, waits for what is under way, and says what was answered.
+    /// What was answered since the start or the last lap; the senders go on.
+    #[must_use]
+    pub fn lap(&self) -> LoadReport {
+        std::mem::take(&mut *self.report.lock().unwrap())
+    }
+
+    /// Sends nothing new, waits for what is under way, and says what was answered since the last
+    /// lap.
     pub async fn stop(mut self) -> LoadReport {
         self.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.workers.join_next().await {
