@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+/// How standard input is called in messages.
+const STANDARD_INPUT: &str = "standard input";
+
 /// A manifest file: its name as given and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ManifestFile {
@@ -16,16 +19,36 @@ pub(crate) struct ManifestFile {
 /// Reads every path: a file as it is, `-` as standard input, a directory's `.yaml`, `.yml` and
 /// `.json` files in order of their names, without going deeper (as kubectl does).
 pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<ManifestFile>> {
+    read_with(paths, || {
+        let mut text = String::new();
+        io::stdin()
+            .read_to_string(&mut text)
+            .context(STANDARD_INPUT)?;
+        Ok(text)
+    })
+}
+
+/// Reads the same paths again. Standard input can be read once, so its text is that of `before`.
+pub(crate) fn read_again(
+    paths: &[PathBuf],
+    before: &[ManifestFile],
+) -> anyhow::Result<Vec<ManifestFile>> {
+    read_with(paths, || {
+        let read = before.iter().find(|file| file.name == STANDARD_INPUT);
+        Ok(read.map(|file| file.text.clone()).unwrap_or_default())
+    })
+}
+
+fn read_with(
+    paths: &[PathBuf],
+    standard_input: impl Fn() -> anyhow::Result<String>,
+) -> anyhow::Result<Vec<ManifestFile>> {
     let mut files = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {
-            let mut text = String::new();
-            io::stdin()
-                .read_to_string(&mut text)
-                .context("standard input")?;
             files.push(ManifestFile {
-                name: "standard input".to_owned(),
-                text,
+                name: STANDARD_INPUT.to_owned(),
+                text: standard_input()?,
             });
         } else if path.is_dir() {
             let found = manifests_of(path)?;
@@ -91,6 +114,15 @@ mod tests {
         let files = read(&[directory.path().to_owned()]).unwrap();
         let texts: Vec<_> = files.iter().map(|file| file.text.as_str()).collect();
         assert_eq!(texts, ["a.yml", "b.yaml", "c.json"]);
+    }
+
+    #[test]
+    fn standard_input_is_not_read_again() {
+        let before = [ManifestFile {
+            name: STANDARD_INPUT.to_owned(),
+            text: "kind: Secret".to_owned(),
+        }];
+        assert_eq!(read_again(&[PathBuf::from("-")], &before).unwrap(), before);
     }
 
     #[test]

@@ -38,13 +38,14 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let output = Output::new(args.output);
+    let files = files::read(&args.files)?;
     let mut session = tokio::select! {
-        session = Session::start(&args, output) => session?,
+        session = Session::start(&args, &files, output) => session?,
         _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
     };
     let outcome = tokio::select! {
-        outcome = serve(&args, &mut session) => outcome,
+        outcome = serve(&args, files, &mut session) => outcome,
         _ = interrupt.recv() => Ok(ExitCode::SUCCESS),
         _ = terminate.recv() => Ok(ExitCode::SUCCESS),
     };
@@ -52,7 +53,12 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     outcome
 }
 
-async fn serve(args: &DevArgs, session: &mut Session) -> anyhow::Result<ExitCode> {
+/// Reloads when the files are no longer `seen`, those that the session was started with.
+async fn serve(
+    args: &DevArgs,
+    mut seen: Vec<ManifestFile>,
+    session: &mut Session,
+) -> anyhow::Result<ExitCode> {
     if let Some(count) = args.send {
         let complete = session.show(count.get()).await?;
         if args.once {
@@ -66,20 +72,15 @@ async fn serve(args: &DevArgs, session: &mut Session) -> anyhow::Result<ExitCode
     let mut watch = tokio::time::interval(WATCH_PERIOD);
     let mut retry = tokio::time::interval(RETRY_PERIOD);
     let mut maintenance = tokio::time::interval(MAINTENANCE_PERIOD);
-    let mut seen: Option<Vec<ManifestFile>> = None;
     loop {
         tokio::select! {
             _ = watch.tick() => {
                 // A file in the middle of being saved reads badly for a moment; the next tick
                 // reads it again.
-                let Ok(files) = files::read(&args.files) else { continue };
-                match &seen {
-                    None => seen = Some(files),
-                    Some(before) if *before != files => {
-                        session.reload(&files).await;
-                        seen = Some(files);
-                    }
-                    Some(_) => {}
+                let Ok(files) = files::read_again(&args.files, &seen) else { continue };
+                if files != seen {
+                    session.reload(&files).await;
+                    seen = files;
                 }
             }
             _ = retry.tick() => session.retry().await,

@@ -48,9 +48,12 @@ pub(super) struct Session {
 
 impl Session {
     /// Starts everything and returns once every source is served.
-    pub(super) async fn start(args: &DevArgs, output: Output) -> anyhow::Result<Self> {
-        let files = files::read(&args.files)?;
-        let manifests = Manifests::parse(files::as_texts(&files))?;
+    pub(super) async fn start(
+        args: &DevArgs,
+        files: &[ManifestFile],
+        output: Output,
+    ) -> anyhow::Result<Self> {
+        let manifests = Manifests::parse(files::as_texts(files))?;
         let validated = validate(&manifests)?;
         let problems = validated.problems();
         if !problems.0.is_empty() {
