@@ -22,6 +22,12 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
+    /// The settings that docs/postgresql.md asks for.
+    pub const SETTINGS: &str = "pool_mode = transaction\n\
+                                auth_type = scram-sha-256\n\
+                                auth_query = SELECT usename, passwd FROM pg_shadow WHERE usename = $1\n\
+                                server_login_retry = 1\n";
+
     /// Starts one in front of the server of this URL, with at most `pool_size` connections to it
     /// for each role and database. It looks roles up in the server (`auth_query`) as the role of
     /// the URL.
@@ -43,12 +49,11 @@ impl PgBouncer {
              listen_port = {port}\n\
              unix_socket_dir =\n\
              {user}\n\
-             pool_mode = transaction\n\
              default_pool_size = {pool_size}\n\
-             auth_type = scram-sha-256\n\
              auth_file = {roles}\n\
              auth_user = {role}\n\
-             server_login_retry = 1\n",
+             {settings}",
+            settings = Self::SETTINGS,
             roles = roles.display(),
             // It refuses to run as root.
             user = match nix::unistd::geteuid().is_root() {
