@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::SecretRef;
 
@@ -64,10 +65,16 @@ pub struct WebhookClusterSpec {
     /// CPU and memory of an ingester, in place of those of `size`. An ingester sizes the memory of
     /// its requests by its memory limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "resources_schema")]
     pub resources: Option<ResourceRequirements>,
     /// The ingesters' image. Default: as `updatePolicy` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-zA-Z0-9][a-zA-Z0-9._/:@-]*$')").message(
+            "image is not an image; write one like ghcr.io/trunkline/trunkline-ingester:0.1.0"
+        )
+    )]
     pub image: Option<String>,
     /// Which image ingesters run when `image` names none.
     #[serde(default)]
@@ -86,6 +93,31 @@ pub struct WebhookClusterSpec {
 
 fn default_replicas() -> i32 {
     2
+}
+
+/// Of `ResourceRequirements`, what an ingester's container may have: a claim would need a pod that
+/// has it. Quantities have the pattern that controller-gen writes, without the minus, so that a
+/// wrong one is refused here and not when the Deployment is applied.
+fn resources_schema(_: &mut SchemaGenerator) -> Schema {
+    let quantities = |description: &str| {
+        json!({
+            "description": description,
+            "type": "object",
+            "maxProperties": 16,
+            "additionalProperties": {
+                "description": "A quantity, like 500m or 256Mi.",
+                "pattern": r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$",
+                "x-kubernetes-int-or-string": true,
+            },
+        })
+    };
+    json_schema!({
+        "type": "object",
+        "properties": {
+            "limits": quantities("The most that an ingester may use."),
+            "requests": quantities("What is set aside for it. Default: its limits."),
+        },
+    })
 }
 
 /// Sizes of an ingester.
@@ -186,9 +218,13 @@ pub enum DatabaseRoles {
 )]
 pub struct Exposure {
     /// The host name in the URL, without scheme and port.
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(
+        validation = Rule::new(
+            "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')"
+        ).message(
+            "host is not a host name; write one like hooks.example.com, without scheme and port"
+        )
     )]
     pub host: String,
     /// Through an Ingress.
@@ -197,12 +233,19 @@ pub struct Exposure {
 }
 
 /// An Ingress for the host.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Ingress {
     /// IngressClass. Default: the cluster's default class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(
+        validation = Rule::new(
+            "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')"
+        ).message(
+            "className is not the name of an IngressClass; write one like nginx"
+        )
+    )]
     pub class_name: Option<String>,
     /// Annotations, for the controller of the class and for cert-manager.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -210,6 +253,13 @@ pub struct Ingress {
     /// Secret of the certificate. With it the URL is `https`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(
+        validation = Rule::new(
+            "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')"
+        ).message(
+            "tlsSecretName is not the name of a Secret; write one like hooks-tls"
+        )
+    )]
     pub tls_secret_name: Option<String>,
 }
 

@@ -86,6 +86,12 @@ pub struct WebhookSourceSpec {
     /// Schema of the source's relations. Immutable. Default: the source's name with `_` for `-`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z_][a-z0-9_]*$')").message(
+            "schema is not a schema name; use lower-case letters, digits and underscores, not \
+             starting with a digit"
+        )
+    )]
     pub schema: Option<String>,
     /// How a request body becomes rows.
     #[serde(default)]
@@ -96,6 +102,13 @@ pub struct WebhookSourceSpec {
     /// Request headers to show in columns of their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
+    #[x_kube(
+        validation = Rule::new(
+            "self.all(header, self.exists_one(other, other.column == header.column))"
+        ).message(
+            "headers has a column twice; give each header a column of its own"
+        )
+    )]
     pub headers: Vec<HeaderColumn>,
     /// How a request proves that it comes from its sender.
     pub verification: Verification,
@@ -103,7 +116,12 @@ pub struct WebhookSourceSpec {
     /// with it until it is told the new one: `24h`, `90m`, `0s` to revoke at once. A Secret or a
     /// key that is deleted revokes at once in any case.
     #[serde(default = "default_rotation_grace")]
-    #[schemars(length(max = 20), regex(pattern = r"^([0-9]{1,9}(h|m|s))+$"))]
+    #[schemars(length(max = 20))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^([0-9]{1,9}[hms])+$')").message(
+            "rotationGrace is not a duration; write one like 24h, 90m or 0s"
+        )
+    )]
     pub rotation_grace: String,
     /// Existing PostgreSQL roles that may read this source, besides the cluster's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -204,14 +222,20 @@ pub struct IncludeHeaders {
 }
 
 /// A request header with a column of its own, after the columns of the body.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HeaderColumn {
     /// The header's name, in any case.
     #[schemars(length(min = 1, max = 256))]
     pub name: String,
     /// The column's name: lower-case letters, digits and underscores, not starting with a digit.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z_][a-z0-9_]*$"))]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z_][a-z0-9_]*$')").message(
+            "column is not a column name; use lower-case letters, digits and underscores, not \
+             starting with a digit"
+        )
+    )]
     pub column: String,
 }
 
