@@ -21,6 +21,7 @@ mod config_dir;
 mod database;
 mod dev;
 mod ingester;
+pub mod kubernetes;
 mod ledger;
 mod load;
 mod network;

@@ -1,0 +1,226 @@
+//! [`Postgres`]: the PostgreSQL beside a cluster, reached by pods and by tests at the same address.
+
+use std::fmt::Write;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
+use tokio_postgres::{Client, NoTls};
+use trunkline_cli::postgres::Installation;
+
+use super::component::{Component, Program};
+use super::enclosure::{Enclosure, write_private};
+use super::network::Network;
+use super::patience::eventually;
+
+/// PostgreSQL runs as no other user than its own.
+const USER: &str = "postgres";
+
+const PORT: u16 = 5432;
+
+/// Of the superuser, on a network that ends with the test.
+const PASSWORD: &str = "of the tests";
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running server with default settings. Its data is in memory, and gone with the cluster.
+#[derive(Debug)]
+pub struct Postgres {
+    server: Component,
+    address: Ipv4Addr,
+}
+
+/// A database and its owner.
+#[derive(Debug, Clone)]
+pub struct DatabaseLogin {
+    /// The server's address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The owner of the database.
+    pub user: String,
+    /// The owner's password.
+    pub password: String,
+    /// The name of the database.
+    pub dbname: String,
+}
+
+impl Postgres {
+    /// Starts one at the node's address.
+    pub(crate) async fn start(enclosure: &Enclosure) -> Self {
+        let address = Network::of(enclosure).node();
+        let installation = Installation::find().expect("PostgreSQL; run scripts/install");
+        let bin_dir = installation.bin_dir();
+        let initdb = bin_dir.join("initdb");
+        let data = enclosure.path("node/postgres");
+        let data = data.to_str().unwrap();
+        let password = enclosure.path("postgres-password");
+        write_private(&password, PASSWORD);
+        enclosure.run("install", &["-d", "-o", USER, "-m", "0700", data]);
+        enclosure.run("chown", &[USER, password.to_str().unwrap()]);
+        enclosure.run(
+            "setpriv",
+            &[
+                "--reuid",
+                USER,
+                "--regid",
+                USER,
+                "--init-groups",
+                initdb.to_str().unwrap(),
+                "--pgdata",
+                data,
+                "--username",
+                USER,
+                "--pwfile",
+                password.to_str().unwrap(),
+                "--auth",
+                "scram-sha-256",
+                "--encoding",
+                "UTF8",
+                "--locale",
+                "C",
+                "--no-sync",
+            ],
+        );
+        let rules = enclosure.path("node/postgres/pg_hba.conf");
+        enclosure
+            .inside(move || std::fs::write(rules, "host all all all scram-sha-256\n"))
+            .unwrap();
+        let program = Program::new("postgres", bin_dir.join("postgres"))
+            .user(USER)
+            .argument("-D")
+            .argument(data)
+            .flag("listen_addresses", address)
+            .flag("port", PORT)
+            .flag("unix_socket_directories", "")
+            .flag("max_locks_per_transaction", 512);
+        let mut postgres = Self {
+            server: enclosure.start(program),
+            address,
+        };
+        eventually("PostgreSQL", PATIENCE, async || {
+            postgres.server.check();
+            let login = url(&postgres.superuser());
+            tokio_postgres::connect(&login, NoTls).await.map(drop)
+        })
+        .await;
+        postgres
+    }
+
+    /// The superuser, and the database of the same name.
+    #[must_use]
+    pub fn superuser(&self) -> DatabaseLogin {
+        DatabaseLogin {
+            host: self.address.to_string(),
+            port: PORT,
+            user: USER.to_owned(),
+            password: PASSWORD.to_owned(),
+            dbname: USER.to_owned(),
+        }
+    }
+
+    /// A new connection as the superuser.
+    pub async fn connect(&self) -> Client {
+        self.superuser().connect().await
+    }
+
+    /// Makes a database and a role that owns it, with further options of `CREATE ROLE` such as
+    /// `CREATEROLE`. CloudNativePG's owner has none.
+    pub async fn create_database(&self, name: &str, role_options: &str) -> DatabaseLogin {
+        let login = DatabaseLogin {
+            user: name.to_owned(),
+            // With what a URL has to escape, as generated passwords have it.
+            password: format!("{name}'s/pass:word@100%"),
+            dbname: name.to_owned(),
+            ..self.superuser()
+        };
+        let client = self.connect().await;
+        let password = login.password.replace('\'', "''");
+        for statement in [
+            format!("CREATE ROLE \"{name}\" LOGIN PASSWORD '{password}' {role_options}"),
+            format!("CREATE DATABASE \"{name}\" OWNER \"{name}\""),
+        ] {
+            client.batch_execute(&statement).await.expect(&statement);
+        }
+        login
+    }
+
+    /// The server's process, to be stopped, frozen and started again.
+    pub fn server(&mut self) -> &mut Component {
+        &mut self.server
+    }
+}
+
+impl DatabaseLogin {
+    /// The connection string.
+    #[must_use]
+    pub fn uri(&self) -> String {
+        url(self)
+    }
+
+    /// A new connection.
+    pub async fn connect(&self) -> Client {
+        let (client, connection) = tokio_postgres::connect(&url(self), NoTls)
+            .await
+            .expect("a connection");
+        tokio::spawn(connection);
+        client
+    }
+
+    /// A Secret as CloudNativePG writes it for the owner of a cluster's database
+    /// (<https://cloudnative-pg.io/documentation/current/applications/#secrets>).
+    #[must_use]
+    pub fn secret(&self, namespace: &str, name: &str) -> String {
+        let Self {
+            host,
+            port,
+            user,
+            password,
+            dbname,
+        } = self;
+        let mut manifest = format!(
+            "apiVersion: v1
+kind: Secret
+type: kubernetes.io/basic-auth
+metadata: {{name: {name}, namespace: {namespace}}}
+stringData:
+"
+        );
+        let jdbc = format!(
+            "jdbc:postgresql://{host}:{port}/{dbname}?password={}&user={user}",
+            escaped(password)
+        );
+        for (key, value) in [
+            ("dbname", dbname.as_str()),
+            ("host", host),
+            ("jdbc-uri", &jdbc),
+            ("password", password),
+            (
+                "pgpass",
+                &format!("{host}:{port}:{dbname}:{user}:{password}\n"),
+            ),
+            ("port", &port.to_string()),
+            ("uri", &self.uri()),
+            ("user", user),
+            ("username", user),
+        ] {
+            // A string of JSON is one of YAML.
+            let value = serde_json::to_string(value).unwrap();
+            writeln!(manifest, "  {key}: {value}").unwrap();
+        }
+        manifest
+    }
+}
+
+fn url(login: &DatabaseLogin) -> String {
+    let DatabaseLogin {
+        host, port, dbname, ..
+    } = login;
+    let (user, password) = (escaped(&login.user), escaped(&login.password));
+    format!("postgresql://{user}:{password}@{host}:{port}/{dbname}")
+}
+
+/// As a part of a URL.
+fn escaped(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, NON_ALPHANUMERIC)
+}

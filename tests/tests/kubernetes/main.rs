@@ -1,0 +1,10 @@
+//! Behaviour on a real Kubernetes. `make e2e` builds what these tests need and runs them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "helpers of tests: a panic with its place is the report, and figures are printed"
+)]
+
+mod control_plane;
+mod node;
