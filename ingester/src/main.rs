@@ -12,6 +12,11 @@ use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
 use trunkline_ingester::{Ingester, Options};
 
+/// musl's own allocator has one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Takes signed webhooks over HTTP and commits them to PostgreSQL; a 200 means committed.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
