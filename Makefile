@@ -10,7 +10,7 @@ SEND ?= 200
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
 
 .PHONY: demo
 demo: build ## receive signed Segment events into a PostgreSQL of its own, and count them
@@ -31,6 +31,7 @@ build: ## install what is missing and build the command line
 .PHONY: test
 test: lint ## every check and every test
 	cargo test --workspace --locked
+	$(MAKE) e2e
 
 .PHONY: lint
 lint: ## formatting, clippy, dependencies
@@ -47,3 +48,21 @@ acceptance: ## the fault and load tests at full scale, in release mode (long)
 audit: ## known vulnerabilities of dependencies; fetches the RustSec database
 	@scripts/install test
 	cargo deny --locked check advisories
+
+.PHONY: images
+images: ## write container images under target/images/, without a container engine
+	@scripts/install images
+	scripts/images
+
+.PHONY: e2e
+e2e: images kubernetes ## the tests on a real Kubernetes, which they start themselves (as root)
+	cargo test --locked -p trunkline-tests --test kubernetes -- --ignored
+
+.PHONY: cluster
+cluster: images kubernetes ## a Kubernetes with Trunkline to try things on, until Ctrl-C (as root)
+	cargo run --locked -p trunkline-tests --bin trunkline-cluster
+
+.PHONY: kubernetes
+kubernetes: ## build what the tests' Kubernetes is made of, once for each version
+	@scripts/install e2e
+	tests/kubernetes/build

@@ -169,6 +169,12 @@ impl ControlPlane {
         CommandLine::new(program, &self.kubeconfig, &self.enclosure.path("tmp"))
     }
 
+    /// The folder of every program's log, and of the pods' under `pods/`.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.enclosure.path("log")
+    }
+
     /// Every request so far.
     #[must_use]
     pub fn audit(&self) -> AuditLog {
@@ -210,8 +216,7 @@ impl ControlPlane {
 
     /// Keeps logs and objects under `target/e2e/NAME` and prints where.
     pub fn keep_evidence(&self, name: &str) {
-        let logs = self.enclosure.path("log");
-        evidence::keep(name, &logs, built("kubectl"), &self.kubeconfig);
+        evidence::keep(name, &self.logs(), built("kubectl"), &self.kubeconfig);
     }
 
     /// Who signs the certificates.

@@ -38,3 +38,4 @@ pub use images::{BUSYBOX, project_image};
 pub use patience::eventually;
 pub use postgres::{DatabaseLogin, Postgres};
 pub use services::INGRESS_CLASS;
+pub use tools::built;

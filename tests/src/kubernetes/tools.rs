@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 ///
 /// # Panics
 /// When it has not.
-pub(crate) fn built(name: &str) -> &'static Path {
+#[must_use]
+pub fn built(name: &str) -> &'static Path {
     static PATHS: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
     PATHS
         .get_or_init(paths)
