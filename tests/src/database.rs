@@ -42,11 +42,12 @@ impl Database {
         let warehouse = connect_warehouse(&server).await;
         warehouse.ensure_layout().await.expect("the layout");
         let password = SecretBytes::new(INGEST_PASSWORD.to_vec());
-        let url = warehouse
-            .ensure_ingest_login(&password)
+        let ingest = warehouse
+            .ensure_ingest(None, &password)
             .await
             .expect("the ingest login");
-        let ingest_url = url
+        let ingest_url = ingest
+            .url
             .expect("a superuser can create roles")
             .expose_str()
             .unwrap()
@@ -60,7 +61,7 @@ impl Database {
         let results = self
             .warehouse()
             .await
-            .ensure_sources(cluster, &desired)
+            .ensure_sources(cluster, &desired, None)
             .await
             .expect("the sources");
         for (name, provisioned) in results {
@@ -211,5 +212,6 @@ fn desired(cluster: &ClusterName, draft: &SourceDraft) -> DesiredSource {
         schema: name.default_schema(cluster).unwrap(),
         url: None,
         header_columns: draft.settings.header_columns.clone(),
+        readers: Vec::new(),
     }
 }

@@ -47,6 +47,7 @@ impl Pooled {
             schema: "segment".parse().unwrap(),
             url: None,
             header_columns: Vec::new(),
+            readers: Vec::new(),
         }];
         let mut ingest_url = None;
         for is_first in [true, false] {
@@ -55,9 +56,12 @@ impl Pooled {
             let layout = warehouse.ensure_layout().await.unwrap();
             assert_eq!(layout.changed.is_empty(), !is_first, "{layout:?}");
             let password = SecretBytes::new("of the tests");
-            ingest_url = warehouse.ensure_ingest_login(&password).await.unwrap();
+            ingest_url = warehouse.ensure_ingest(None, &password).await.unwrap().url;
             let cluster = ConfigDir::cluster();
-            let sources = warehouse.ensure_sources(&cluster, &desired).await.unwrap();
+            let sources = warehouse
+                .ensure_sources(&cluster, &desired, None)
+                .await
+                .unwrap();
             let source = sources[0].1.as_ref().unwrap();
             assert_eq!(source.changed.is_empty(), !is_first, "{source:?}");
             draft.settings.bucket = source.bucket;

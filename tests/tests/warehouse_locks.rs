@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 use trunkline_model::secret::SecretBytes;
-use trunkline_warehouse::{PendingReason, PendingStep, Provisioned};
+use trunkline_warehouse::{Error, PendingReason, PendingStep, Provisioned};
 
 #[allow(dead_code, reason = "the other tests of the warehouse use the rest")]
 #[path = "warehouse/harness.rs"]
@@ -181,7 +181,7 @@ async fn no_change_of_ours_delays_a_commit_while_an_analyst_reads() {
         .await;
     for password in ["one", "two"] {
         let password = SecretBytes::new(password);
-        let login = warehouse.ensure_ingest_login(&password);
+        let login = warehouse.ensure_ingest(None, &password);
         load.during("login", login).await.unwrap();
     }
     let again = ensure(&warehouse, &fewer);
@@ -191,6 +191,17 @@ async fn no_change_of_ours_delays_a_commit_while_an_analyst_reads() {
             .into_iter()
             .all(|result| result.is_ok())
     );
+
+    // The analyst's session has read the parent to plan, so that the detaching waits for it, is
+    // given up, and then waits for it once more.
+    let (main, third) = (cluster("default/main"), "default/third".parse().unwrap());
+    for attempt in ["drop a source", "drop it again"] {
+        let refused = load.during(attempt, warehouse.drop_source(&main, &third));
+        assert!(
+            matches!(refused.await, Err(Error::Locked { .. })),
+            "{attempt}"
+        );
+    }
 
     // The analyst goes, and what waited is done, still without a stall.
     analyst.batch_execute("COMMIT").await.unwrap();
@@ -206,6 +217,9 @@ async fn no_change_of_ours_delays_a_commit_while_an_analyst_reads() {
         .await
         .unwrap();
     assert_eq!(layout.changed, ["add column body_text to trunkline.events"]);
+    // It had come back with the view at last.
+    let dropped = load.during("drop it at last", warehouse.drop_source(&main, &third));
+    assert_eq!(dropped.await.unwrap().changed.len(), 7);
     load.stop().await;
 
     let log = std::fs::read_to_string(server.log_path()).unwrap();

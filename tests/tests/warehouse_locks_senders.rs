@@ -103,12 +103,16 @@ fn desired(name: &str, headers: &[&str]) -> DesiredSource {
         schema: name.parse().unwrap(),
         url: None,
         header_columns: headers.iter().map(column).collect(),
+        readers: Vec::new(),
     }
 }
 
 async fn ensure(warehouse: &Warehouse, sources: &[DesiredSource]) -> Vec<Provisioned> {
     let cluster = ConfigDir::cluster();
-    let results = warehouse.ensure_sources(&cluster, sources).await.unwrap();
+    let results = warehouse
+        .ensure_sources(&cluster, sources, None)
+        .await
+        .unwrap();
     results
         .into_iter()
         .map(|(_, result)| result.unwrap())
@@ -189,7 +193,7 @@ async fn no_change_of_ours_delays_a_post_while_an_analyst_reads() {
         let one = [desired("segment", &[])];
         senders.during("no source", ensure(&warehouse, &one)).await;
         let password = SecretBytes::new(format!("of the tests {rounds}"));
-        let login = warehouse.ensure_ingest_login(&password);
+        let login = warehouse.ensure_ingest(None, &password);
         senders.during("login", login).await.unwrap();
         rounds += 1;
         // So that ten minutes do not make hundreds of sources.

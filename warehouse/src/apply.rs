@@ -10,15 +10,17 @@
 //!   transaction, and only the calls of the driver that leave no named statement behind
 //!   (`batch_execute`, `query_typed` with built-in result types).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand::Rng;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Config, NoTls, Row};
 
+use crate::connection;
 use crate::error::Error;
-use crate::step::{Outcome, Report, Step};
+use crate::step::{Outcome, Report, Step, fill};
 
 /// How long a statement may queue for a lock that others want, in milliseconds. Each try can stall
 /// them that long.
@@ -44,12 +46,10 @@ const STATEMENT_TIMEOUT_MS: u32 = 30_000;
 /// When we give up on an answer: above all of the server's own limits together.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Most tests sent in one query.
-const TESTS_PER_QUERY: usize = 500;
-
 /// Reads rows, with names resolved as written.
 ///
-/// The result's types must be built-in ones: for others the driver would prepare a statement.
+/// The result's types must be built-in ones: for others the driver would prepare a statement. It
+/// takes one round trip, and several that are polled together still take one.
 pub(crate) async fn read(
     client: &Client,
     doing: &str,
@@ -59,14 +59,17 @@ pub(crate) async fn read(
     answered(doing, async {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; \
                      SET LOCAL search_path = ''";
-        let rows = async {
-            client.batch_execute(begin).await?;
-            client.query_typed(sql, parameters).await
-        };
-        let rows = rows.await;
-        // Even after an error, so that the session is left clean.
-        let ended = client.batch_execute("ROLLBACK").await;
-        rows.and_then(|rows| ended.map(|()| rows))
+        // All three are on their way before the first is answered. ROLLBACK also after an error, so
+        // that the session is left clean.
+        let (begun, rows, ended) = tokio::join!(
+            biased;
+            client.batch_execute(begin),
+            client.query_typed(sql, parameters),
+            client.batch_execute("ROLLBACK"),
+        );
+        begun?;
+        let rows = rows?;
+        ended.map(|()| rows)
     })
     .await
 }
@@ -74,17 +77,70 @@ pub(crate) async fn read(
 /// For each step, whether it is needed.
 pub(crate) async fn needed(client: &Client, steps: &[&Step]) -> Result<Vec<bool>, Error> {
     let doing = "compare the database with what is desired";
-    let mut verdicts = Vec::with_capacity(steps.len());
-    for chunk in steps.chunks(TESTS_PER_QUERY) {
-        let tests: Vec<_> = chunk
-            .iter()
-            .map(|step| format!("({})", step.needed))
-            .collect();
-        let sql = format!("SELECT ARRAY[{}]::boolean[]", tests.join(", "));
-        let rows = read(client, doing, &sql, &[]).await?;
-        verdicts.extend(column::<Vec<bool>>(&rows, doing, 0)?);
+    let mut kinds: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, step) in steps.iter().enumerate() {
+        kinds
+            .entry(step.needed.condition())
+            .or_default()
+            .push(index);
+    }
+    if kinds.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (mut selected, mut parameters) = (Vec::new(), Vec::new());
+    for (condition, indices) in &kinds {
+        let (sql, blanks) = question(condition, indices, steps, parameters.len());
+        selected.push(sql);
+        parameters.extend(blanks);
+    }
+    let parameters: Vec<(&(dyn ToSql + Sync), Type)> = parameters
+        .iter()
+        .map(|blank| (blank as &(dyn ToSql + Sync), Type::TEXT_ARRAY))
+        .collect();
+    let sql = format!("SELECT {}", selected.join(",\n"));
+    let rows = read(client, doing, &sql, &parameters).await?;
+    let mut verdicts = vec![false; steps.len()];
+    for (kind, indices) in kinds.values().enumerate() {
+        let answers: Vec<bool> = column(&rows, doing, kind)?;
+        for (&index, answer) in indices.iter().zip(answers) {
+            verdicts[index] = answer;
+        }
     }
     Ok(verdicts)
+}
+
+/// Asks for the steps of one kind: an SQL array of their answers, and the values of its parameters,
+/// one for each blank, which are numbered after the `before` others.
+fn question<'a>(
+    condition: &str,
+    indices: &[usize],
+    steps: &[&'a Step],
+    before: usize,
+) -> (String, Vec<Vec<&'a str>>) {
+    let blanks = steps[indices[0]].needed.blanks().len();
+    let values = (0..blanks)
+        .map(|blank| {
+            let of_step = |&index: &usize| steps[index].needed.blanks()[blank].as_str();
+            indices.iter().map(of_step).collect()
+        })
+        .collect();
+    // Without a blank all steps of the kind are the same one.
+    let rows = if blanks == 0 {
+        format!("generate_series(1, {}) AS step(n)", indices.len())
+    } else {
+        let arrays: Vec<_> = (1..=blanks)
+            .map(|blank| format!("${}", before + blank))
+            .collect();
+        let names: Vec<_> = (0..blanks).map(|blank| format!("b{blank}")).collect();
+        format!(
+            "unnest({}) WITH ORDINALITY AS step({}, n)",
+            arrays.join(", "),
+            names.join(", ")
+        )
+    };
+    let filled = fill(condition, |blank| format!("step.b{blank}"));
+    let sql = format!("ARRAY(SELECT {filled} FROM {rows} ORDER BY step.n)");
+    (sql, values)
 }
 
 /// Does what is needed of `steps`; one whose lock is not to be had is left pending.
@@ -143,7 +199,7 @@ async fn attempt_once(client: &Client, step: &Step) -> Result<Outcome, tokio_pos
         // relation is taken, which an advisory lock is not.
         let test = format!(
             "SELECT {} FROM pg_namespace WHERE nspname = 'pg_catalog'",
-            step.needed
+            step.needed.sql()
         );
         let rows = client.query_typed(&test, &[]).await?;
         let needed = rows
@@ -242,6 +298,35 @@ pub(crate) fn field<'a, T: tokio_postgres::types::FromSql<'a>>(
         doing: doing.to_owned(),
         source,
     })
+}
+
+/// Runs one statement that PostgreSQL runs in no transaction block, on a connection of its own, and
+/// cancels it when it is not done within `patience`. It never gives up by itself on a lock.
+///
+/// The settings hold for the session, which ends with the statement. Behind a pooler they may miss
+/// it; then the statement may end early, as if it had been cancelled.
+pub(crate) async fn run_alone(
+    config: &Config,
+    doing: &str,
+    sql: &str,
+    patience: Duration,
+) -> Result<Outcome, Error> {
+    let client = connection::open(config).await?;
+    let statement = async {
+        let settings = "SET search_path = ''; SET lock_timeout = 0; SET statement_timeout = 0";
+        client.batch_execute(settings).await?;
+        client.batch_execute(sql).await
+    };
+    match tokio::time::timeout(patience, statement).await {
+        Ok(done) => done
+            .map(|()| Outcome::Done)
+            .map_err(|source| Error::statement(doing, source)),
+        Err(_) => {
+            // When this fails, the statement goes on until its turn comes.
+            let _ = client.cancel_token().cancel_query(NoTls).await;
+            Ok(Outcome::Locked)
+        }
+    }
 }
 
 /// Bounds a conversation with the server.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::civil::Date;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
@@ -12,9 +13,9 @@ use crate::error::Error;
 /// Comments that mark what is ours, by the name of what exists.
 pub(crate) type Marks = BTreeMap<String, Option<String>>;
 
-/// True once the table of versions exists. By name and not by `to_regclass`, which fails for a
+/// True until the table of versions exists. By name and not by `to_regclass`, which fails for a
 /// schema that belongs to someone else.
-pub(crate) const HAS_LAYOUT: &str = "EXISTS (SELECT FROM pg_class c JOIN pg_namespace n \
+pub(crate) const LACKS_LAYOUT: &str = "NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n \
      ON n.oid = c.relnamespace WHERE n.nspname = 'trunkline' AND c.relname = 'layout')";
 
 /// A row of `trunkline.sources`.
@@ -29,14 +30,31 @@ pub(crate) struct SourceRow {
 
 /// The layout's version: None in a database that has none, 0 when its creation was cut short.
 pub(crate) async fn layout_version(client: &Client) -> Result<Option<i32>, Error> {
-    let doing = "read the layout's version";
-    let rows = read(client, doing, &format!("SELECT {HAS_LAYOUT}"), &[]).await?;
-    if !column(&rows, doing, 0)? {
+    let doing = "look for the layout";
+    let rows = read(client, doing, &format!("SELECT {LACKS_LAYOUT}"), &[]).await?;
+    if column(&rows, doing, 0)? {
         return Ok(None);
     }
+    layout_version_if_any(client).await
+}
+
+/// The same where a layout is expected, in one round trip. The server logs an error when there is
+/// none.
+pub(crate) async fn layout_version_if_any(client: &Client) -> Result<Option<i32>, Error> {
+    let doing = "read the layout's version";
     let sql = "SELECT coalesce(max(version), 0) FROM trunkline.layout";
-    let rows = read(client, doing, sql, &[]).await?;
-    column(&rows, doing, 0).map(Some)
+    match read(client, doing, sql, &[]).await {
+        Ok(rows) => column(&rows, doing, 0).map(Some),
+        Err(error) => match error.code() {
+            // Someone else's schema of that name is no layout of ours.
+            Some(
+                &(SqlState::UNDEFINED_TABLE
+                | SqlState::INVALID_SCHEMA_NAME
+                | SqlState::INSUFFICIENT_PRIVILEGE),
+            ) => Ok(None),
+            _ => Err(error),
+        },
+    }
 }
 
 /// Every source that has storage, removed ones included.
@@ -55,6 +73,76 @@ pub(crate) async fn sources(client: &Client) -> Result<Vec<SourceRow>, Error> {
         })
     };
     rows.iter().map(source_row).collect()
+}
+
+/// A row of `trunkline.readers`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReaderRow {
+    pub(crate) bucket: i32,
+    pub(crate) role: String,
+    pub(crate) by_group: bool,
+    /// Whether there still is such a role.
+    pub(crate) exists: bool,
+}
+
+/// Every right to read that we gave.
+pub(crate) async fn readers(client: &Client) -> Result<Vec<ReaderRow>, Error> {
+    let doing = "read trunkline.readers";
+    let sql = "SELECT bucket, role, by_group, \
+               EXISTS (SELECT FROM pg_roles WHERE rolname = role) FROM trunkline.readers";
+    let rows = read(client, doing, sql, &[]).await?;
+    let reader_row = |row: &Row| {
+        Ok(ReaderRow {
+            bucket: field(row, doing, 0)?,
+            role: field(row, doing, 1)?,
+            by_group: field(row, doing, 2)?,
+            exists: field(row, doing, 3)?,
+        })
+    };
+    rows.iter().map(reader_row).collect()
+}
+
+/// How a bucket hangs on the parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attachment {
+    /// It takes rows.
+    Attached,
+    /// It is being removed, or its removal was cut short.
+    DetachPending,
+}
+
+/// The buckets of the parent that are `bucket` or are being removed.
+pub(crate) async fn attachments(
+    client: &Client,
+    bucket: i32,
+) -> Result<Vec<(i32, Attachment)>, Error> {
+    let doing = "look at the partitions of trunkline.events";
+    let sql = "SELECT substring(c.relname from '^bucket_([0-9]+)$')::integer, i.inhdetachpending \
+               FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+               WHERE i.inhparent = 'trunkline.events'::regclass \
+               AND c.relname ~ '^bucket_[0-9]+$' \
+               AND (i.inhdetachpending OR c.relname = 'bucket_' || $1::text)";
+    let rows = read(client, doing, sql, &[(&bucket.to_string(), Type::TEXT)]).await?;
+    let attachment = |row: &Row| {
+        let attachment = if field(row, doing, 1)? {
+            Attachment::DetachPending
+        } else {
+            Attachment::Attached
+        };
+        Ok((field(row, doing, 0)?, attachment))
+    };
+    rows.iter().map(attachment).collect()
+}
+
+/// The names of the leaves of a bucket, attached to it or not, within `trunkline_data`.
+pub(crate) async fn leaves(client: &Client, bucket: i32) -> Result<Vec<String>, Error> {
+    let doing = "look for the partitions of a source";
+    let sql = "SELECT c.relname::text FROM pg_class c \
+               JOIN pg_namespace n ON n.oid = c.relnamespace \
+               WHERE n.nspname = 'trunkline_data' AND c.relkind = 'r' \
+               AND c.relname ~ ('^bucket_' || $1::text || '_[0-9]{8}$') ORDER BY 1";
+    let rows = read(client, doing, sql, &[(&bucket.to_string(), Type::TEXT)]).await?;
+    rows.iter().map(|row| field(row, doing, 0)).collect()
 }
 
 /// The comments of those of `names` that are schemas.

@@ -9,7 +9,7 @@ use trunkline_model::names::{ClusterName, SchemaName, SourceName, quote_literal}
 use crate::apply::CURRENT_ROLE;
 use crate::catalog::SourceRow;
 use crate::error::SourceError;
-use crate::step::Step;
+use crate::step::{Step, Test};
 
 /// Sources with a bucket of their own that one database carries. Measured: at 1,000 with 30 leaves
 /// each a cold commit passes 50 ms and system catalogs 331 MB; at 10,000 queries on the parent fail
@@ -105,19 +105,19 @@ pub(crate) fn record_new(
     schema: &SchemaName,
     url: Option<&str>,
 ) -> Step {
-    let (name, schema) = (
-        quote_literal(&source.to_string()),
-        quote_literal(schema.as_str()),
-    );
+    let name = source.to_string();
     Step {
         what: format!("record source {source}"),
-        needed: format!(
-            "NOT EXISTS (SELECT FROM trunkline.sources WHERE source = {name} OR schema = {schema})"
+        needed: Test::new(
+            "NOT EXISTS (SELECT FROM trunkline.sources WHERE source = $1 OR schema = $2)",
+            [&name, schema.as_str()],
         ),
         sql: format!(
             "INSERT INTO trunkline.sources (source, cluster, schema, url) \
-             VALUES ({name}, {}, {schema}, {})",
+             VALUES ({}, {}, {}, {})",
+            quote_literal(&name),
             quote_literal(&cluster.to_string()),
+            quote_literal(schema.as_str()),
             literal_or_null(url)
         ),
         fix: rights(),
@@ -126,16 +126,20 @@ pub(crate) fn record_new(
 
 /// Writes what may have changed of a source that is served.
 pub(crate) fn record_current(bucket: i32, cluster: &ClusterName, url: Option<&str>) -> Step {
-    let (cluster, url) = (quote_literal(&cluster.to_string()), literal_or_null(url));
+    let (number, cluster) = (bucket.to_string(), cluster.to_string());
     Step {
         what: format!("record URL and cluster of bucket {bucket}"),
-        needed: format!(
-            "EXISTS (SELECT FROM trunkline.sources WHERE bucket = {bucket} AND \
-             (removed_at IS NOT NULL OR cluster <> {cluster} OR url IS DISTINCT FROM {url}))"
+        // A blank is never NULL, and no URL is empty.
+        needed: Test::new(
+            "EXISTS (SELECT FROM trunkline.sources WHERE bucket = $1::integer \
+             AND (removed_at IS NOT NULL OR cluster <> $2 OR coalesce(url, '') <> $3))",
+            [&number, &cluster, url.unwrap_or_default()],
         ),
         sql: format!(
-            "UPDATE trunkline.sources SET removed_at = NULL, cluster = {cluster}, url = {url} \
-             WHERE bucket = {bucket}"
+            "UPDATE trunkline.sources SET removed_at = NULL, cluster = {}, url = {} \
+             WHERE bucket = {bucket}",
+            quote_literal(&cluster),
+            literal_or_null(url)
         ),
         fix: rights(),
     }
@@ -146,10 +150,10 @@ pub(crate) fn record_removed(row: &SourceRow) -> Step {
     let SourceRow { bucket, source, .. } = row;
     Step {
         what: format!("record that source {source} was removed"),
-        needed: format!(
-            "EXISTS (SELECT FROM trunkline.sources WHERE bucket = {bucket} AND removed_at IS NULL \
-             AND cluster = {})",
-            quote_literal(&row.cluster)
+        needed: Test::new(
+            "EXISTS (SELECT FROM trunkline.sources WHERE bucket = $1::integer \
+             AND removed_at IS NULL AND cluster = $2)",
+            [&bucket.to_string(), &row.cluster],
         ),
         sql: format!("UPDATE trunkline.sources SET removed_at = now() WHERE bucket = {bucket}"),
         fix: rights(),

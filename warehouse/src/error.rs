@@ -141,6 +141,34 @@ pub enum Error {
     /// A role that would be ours is taken by someone else.
     #[error(transparent)]
     ForeignRole(#[from] ForeignRole),
+    /// Roles are to be made by an owner that may not.
+    #[error(
+        "role {role:?} may not create roles, which roles: Managed needs; run as an administrator: \
+         {fix}, or set spec.database.roles: Owner"
+    )]
+    NeedsCreateRole {
+        /// The owner's role.
+        role: String,
+        /// The statement that allows it.
+        fix: String,
+    },
+    /// The ingesters' role, which somebody else was to make.
+    #[error(
+        "the ingesters' role {role:?} does not exist; create it, or correct the user in the Secret \
+         that spec.database.ingestSecretRef names"
+    )]
+    NoIngestRole {
+        /// The role.
+        role: String,
+    },
+    /// What is to be dropped is used by somebody else.
+    #[error("could not {doing}: others depend on it; drop or change first: {objects}")]
+    Dependants {
+        /// What was to be done.
+        doing: String,
+        /// What depends on it, as the server lists it.
+        objects: String,
+    },
     /// A password that no login can have.
     #[error("the ingest password is empty or has a NUL byte; choose another one")]
     UnusablePassword,
@@ -239,6 +267,32 @@ impl Error {
                 | Self::ForeignRole(_)
         )
     }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// What depends on an object that the server would not drop: "view a.b depends on view c.events",
+/// one a line.
+pub(crate) fn dependants(error: &tokio_postgres::Error) -> String {
+    let detail = error
+        .as_db_error()
+        .and_then(|error| error.detail())
+        .unwrap_or("unknown objects");
+    let names: Vec<_> = detail
+        .lines()
+        .map(|line| line.split(" depends on ").next().unwrap_or(line))
+        .collect();
+    names.join(", ")
 }
 
 /// A role has a name that Trunkline would give, and someone else made it.

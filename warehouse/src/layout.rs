@@ -13,7 +13,7 @@ use crate::apply::{CURRENT_ROLE, run_needed, run_or_fail};
 use crate::catalog;
 use crate::error::Error;
 use crate::preflight::Preflight;
-use crate::step::{Report, Step};
+use crate::step::{Report, Step, Test};
 
 /// The comment on the two schemas that says that they are ours.
 const MARK: &str = "trunkline: layout";
@@ -34,11 +34,18 @@ struct Migration {
 
 /// All of them, in order. A migration that has been released is never edited: a database that went
 /// through it would differ from one that did not.
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    what: "create the catalog and trunkline.events",
-    sql: first_layout,
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        what: "create the catalog and trunkline.events",
+        sql: first_layout,
+    },
+    Migration {
+        version: 2,
+        what: "create trunkline.readers",
+        sql: || READERS.to_owned(),
+    },
+];
 
 /// The version that this program brings a database to.
 fn known_version() -> i32 {
@@ -56,12 +63,7 @@ pub(crate) async fn ensure(client: &Client, server: &Preflight) -> Result<Report
             mark: MARK.to_owned(),
         });
     }
-    let mut steps: Vec<_> = SCHEMAS
-        .iter()
-        .map(|name| create_schema(name, MARK, &server.database))
-        .collect();
-    steps.push(create_version_table());
-    report.absorb(run_needed(client, &steps).await?);
+    report.absorb(run_needed(client, &foundation(&server.database)).await?);
 
     // Another process may be a version ahead and have been faster.
     let version = catalog::layout_version(client).await?;
@@ -84,9 +86,26 @@ pub(crate) async fn ensure(client: &Client, server: &Preflight) -> Result<Report
     Ok(report)
 }
 
+/// Everything that an empty database needs.
+pub(crate) fn from_nothing(database: &str) -> Vec<Step> {
+    let mut steps = foundation(database);
+    steps.extend(MIGRATIONS.iter().map(migrate));
+    steps
+}
+
+/// What has to be there before the first version.
+fn foundation(database: &str) -> Vec<Step> {
+    let mut steps: Vec<_> = SCHEMAS
+        .iter()
+        .map(|name| create_schema(name, MARK, database))
+        .collect();
+    steps.push(create_version_table());
+    steps
+}
+
 /// Refuses a database that this program must not provision: no layout, or one from the future.
 pub(crate) async fn require(client: &Client) -> Result<(), Error> {
-    let version = catalog::layout_version(client).await?;
+    let version = catalog::layout_version_if_any(client).await?;
     refuse_newer(version)?;
     if version == Some(known_version()) {
         Ok(())
@@ -108,9 +127,9 @@ pub(crate) fn create_schema(name: &str, mark: &str, database: &str) -> Step {
     let quoted = quote_identifier(name);
     Step {
         what: format!("create schema {name}"),
-        needed: format!(
-            "NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = {})",
-            quote_literal(name)
+        needed: Test::new(
+            "NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)",
+            [name],
         ),
         sql: format!(
             "CREATE SCHEMA {quoted};\n\
@@ -128,7 +147,7 @@ pub(crate) fn create_schema(name: &str, mark: &str, database: &str) -> Step {
 fn create_version_table() -> Step {
     Step {
         what: "create table trunkline.layout".to_owned(),
-        needed: format!("NOT ({})", catalog::HAS_LAYOUT),
+        needed: Test::new(catalog::LACKS_LAYOUT, []),
         sql: "CREATE TABLE trunkline.layout (\n  \
               version integer PRIMARY KEY,\n  \
               applied_at timestamptz NOT NULL DEFAULT now()\n);\n\
@@ -143,7 +162,10 @@ fn migrate(migration: &Migration) -> Step {
     let version = migration.version;
     Step {
         what: format!("{} (layout version {version})", migration.what),
-        needed: format!("NOT EXISTS (SELECT FROM trunkline.layout WHERE version >= {version})"),
+        needed: Test::new(
+            "NOT EXISTS (SELECT FROM trunkline.layout WHERE version >= $1::integer)",
+            [&version.to_string()],
+        ),
         sql: format!(
             "{};\nINSERT INTO trunkline.layout (version) VALUES ({version})",
             (migration.sql)()
@@ -210,18 +232,32 @@ COMMENT ON COLUMN trunkline.webhook_sources.cluster IS 'The WebhookCluster that 
 COMMENT ON COLUMN trunkline.webhook_sources.relation IS 'The view with its events.';
 REVOKE ALL ON trunkline.events, trunkline.sources, trunkline.webhook_sources FROM PUBLIC";
 
+/// Which rights to read were given by us, so that only these are taken back.
+const READERS: &str = "\
+CREATE TABLE trunkline.readers (
+  bucket integer NOT NULL REFERENCES trunkline.sources ON DELETE CASCADE,
+  role text NOT NULL,
+  by_group boolean NOT NULL,
+  granted_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (bucket, role, by_group)
+);
+COMMENT ON TABLE trunkline.readers IS \
+'Roles that trunkline let read a source, until the manifests no longer list them.';
+COMMENT ON COLUMN trunkline.readers.by_group IS \
+'Whether the role was made a member of the group of readers, or was granted the rights itself.';
+REVOKE ALL ON trunkline.readers FROM PUBLIC";
+
 /// Adds what `table` lacks of `columns`. On the parent this reaches every partition. A constant or
 /// stable default is kept in the catalog, so that no row is rewritten (PostgreSQL 11 and newer),
 /// but the lock is ACCESS EXCLUSIVE on the whole tree.
 fn add_columns(table: &str, columns: &[ColumnSpec]) -> Vec<Step> {
     let add = |spec: &ColumnSpec| Step {
         what: format!("add column {} to {table}", spec.name),
-        needed: format!(
-            "EXISTS (SELECT FROM pg_class WHERE oid = to_regclass({table})) AND NOT EXISTS \
-             (SELECT FROM pg_attribute WHERE attrelid = to_regclass({table}) AND attname = {} \
+        needed: Test::new(
+            "EXISTS (SELECT FROM pg_class WHERE oid = to_regclass($1)) AND NOT EXISTS \
+             (SELECT FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = $2 \
              AND NOT attisdropped)",
-            quote_literal(spec.name),
-            table = quote_literal(table),
+            [table, spec.name],
         ),
         sql: format!(
             "ALTER TABLE {table} ADD COLUMN {};\n{}",
@@ -262,7 +298,7 @@ mod tests {
     fn a_new_column_comes_with_a_new_version() {
         assert_eq!(
             (known_version(), COLUMNS.len()),
-            (1, 20),
+            (2, 20),
             "add a migration, even one that does nothing else: a program that does not know the \
              column would make the views anew without it"
         );
@@ -317,7 +353,8 @@ mod tests {
             "{}",
             dup.sql
         );
-        assert!(dup.needed.contains("attname = 'dup'"), "{}", dup.needed);
+        let needed = dup.needed.sql();
+        assert!(needed.contains("attname = 'dup'"), "{needed}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What lives in PostgreSQL: schemas, tables, partitions, views, roles and the catalog.
 //!
 //! ```text
-//! trunkline.layout, trunkline.sources        versions and the catalog, the owner's
+//! trunkline.layout, .sources, .readers       versions, the catalog, rights given: the owner's
 //! trunkline.events                           parent of all rows, LIST (bucket)
 //!   trunkline_data.bucket_7                  one source, RANGE (received_at)
 //!     trunkline_data.bucket_7_20261124       one day, UTC
@@ -22,24 +22,33 @@ mod apply;
 mod catalog;
 mod claim;
 mod connection;
+mod describe;
 mod error;
+mod found;
+mod ingest;
 mod layout;
-mod login;
 mod partitions;
 mod preflight;
+mod readers;
+mod removal;
 mod roles;
 mod sources;
 mod step;
 mod url;
 mod views;
 
-use trunkline_model::names::ClusterName;
+use trunkline_model::names::{ClusterName, SourceName};
 use trunkline_model::secret::SecretBytes;
 
+pub use describe::{Statement, describe};
 pub use error::{Error, ForeignRole, SourceError};
+pub use ingest::Ingest;
 pub use preflight::{NotDurable, Preflight, durability};
+pub use removal::Dropped;
+pub use roles::Roles;
 pub use sources::{DesiredSource, Provisioned, SourceResults};
 pub use step::{PendingReason, PendingStep, Report};
+pub use url::role_of;
 
 /// The oldest major version of PostgreSQL that the layout works on.
 pub const OLDEST_MAJOR: i32 = 14;
@@ -50,6 +59,7 @@ pub const OLDEST_MAJOR: i32 = 14;
 /// Dropping the future of a call rolls back what it had not committed.
 #[derive(Debug)]
 pub struct Warehouse {
+    url: SecretBytes,
     connection: connection::Connection,
 }
 
@@ -60,6 +70,7 @@ impl Warehouse {
     /// Everything that keeps a login from working, each with its fix, and [`Error::TooOld`].
     pub async fn connect(url: &SecretBytes) -> Result<Self, Error> {
         let warehouse = Self {
+            url: url.clone(),
             connection: connection::Connection::new(url::parse(url)?),
         };
         let server = warehouse.preflight().await?;
@@ -95,47 +106,94 @@ impl Warehouse {
         Ok(report)
     }
 
-    /// Makes the ingesters' login, or gives it `password`, and returns the URL to connect with.
-    /// None when the owner may not create roles: ingestion then uses the owner's URL.
+    /// Brings the ingesters' role to what it needs, and tells how they log in. Without a wish,
+    /// [`Roles::Managed`] where the owner may create roles, else [`Roles::Owner`].
+    ///
+    /// `password` is that of our login, with [`Roles::Managed`]. The server gets a verifier of it.
     ///
     /// # Errors
-    /// [`Error::UnusablePassword`], [`Error::ForeignRole`], [`Error::NoLayout`], the server's
-    /// refusals.
-    pub async fn ensure_ingest_login(
+    /// [`Error::NeedsCreateRole`], [`Error::NoIngestRole`], [`Error::UnusablePassword`],
+    /// [`Error::ForeignRole`], [`Error::NoLayout`], the server's refusals.
+    pub async fn ensure_ingest(
         &self,
+        roles: Option<Roles>,
         password: &SecretBytes,
-    ) -> Result<Option<SecretBytes>, Error> {
+    ) -> Result<Ingest, Error> {
         let lease = self.connection.lease().await?;
-        layout::require(&lease).await?;
-        let server = preflight::preflight(&lease).await?;
-        let url = if server.can_create_roles {
-            let owner = self.connection.config();
-            Some(login::ensure(&lease, owner, &server, password).await?)
-        } else {
-            None
+        let (server, ()) = tokio::try_join!(
+            biased;
+            preflight::preflight(&lease),
+            layout::require(&lease)
+        )?;
+        let owner = ingest::Owner {
+            url: &self.url,
+            config: self.connection.config(),
         };
+        let ingest = ingest::ensure(&lease, owner, &server, roles.as_ref(), password).await?;
         lease.give_back();
-        Ok(url)
+        Ok(ingest)
     }
 
-    /// Gives each desired source storage, a view and a reader group. Sources of `cluster` that are
-    /// not desired leave the list that readers see; their rows and schemas stay, and so does their
-    /// claim on both. Sources of other clusters are untouched.
+    /// Gives each desired source storage, a view and its readers. Sources of `cluster` that are not
+    /// desired leave the list that readers see; their rows and schemas stay, and so does their claim
+    /// on both. Sources of other clusters are untouched.
+    ///
+    /// `roles` is what was given to [`Warehouse::ensure_ingest`]: with [`Roles::Managed`] each
+    /// source has a group of readers, else they are granted their rights one by one.
     ///
     /// # Errors
-    /// One for all when the database is not reached or not prepared; else one for each source that
-    /// cannot be served.
+    /// One for all when the database is not reached or not prepared, and
+    /// [`Error::NeedsCreateRole`]; else one for each source that cannot be served.
     pub async fn ensure_sources(
         &self,
         cluster: &ClusterName,
         desired: &[DesiredSource],
+        roles: Option<&Roles>,
     ) -> Result<SourceResults, Error> {
         let lease = self.connection.lease().await?;
-        layout::require(&lease).await?;
-        let server = preflight::preflight(&lease).await?;
-        let results = sources::ensure(&lease, &server, cluster, desired).await?;
+        let (server, today, ()) = tokio::try_join!(
+            biased;
+            preflight::preflight(&lease),
+            catalog::today(&lease),
+            layout::require(&lease)
+        )?;
+        let place = found::Place {
+            cluster,
+            database: &server.database,
+            roles: &Roles::in_effect(roles, &server)?,
+            today,
+        };
+        let results = sources::ensure(&lease, place, desired).await?;
         lease.give_back();
         Ok(results)
+    }
+
+    /// Drops a source for good: its schema, its rows, its group of readers, its claim on its name
+    /// and schema. To be called once no ingester routes it any more; a row that comes later is
+    /// refused, and with it every other row of its commit.
+    ///
+    /// Whatever ends it early, calling it again goes on from there. It can wait some ten seconds
+    /// for transactions that were using the parent, and blocks nobody meanwhile. A source that
+    /// `cluster` does not hold is left alone.
+    ///
+    /// # Errors
+    /// [`Error::Dependants`] when others have built on the source's relations;
+    /// [`Error::Locked`] when others use them for long; [`Error::NoLayout`]; the server's refusals.
+    pub async fn drop_source(
+        &self,
+        cluster: &ClusterName,
+        source: &SourceName,
+    ) -> Result<Dropped, Error> {
+        let lease = self.connection.lease().await?;
+        let (server, ()) = tokio::try_join!(
+            biased;
+            preflight::preflight(&lease),
+            layout::require(&lease)
+        )?;
+        let owner = self.connection.config();
+        let dropped = removal::drop_source(&lease, owner, &server, cluster, source).await?;
+        lease.give_back();
+        Ok(dropped)
     }
 
     /// Makes the partitions of the coming days. To be called every hour; ingestion survives a week
@@ -145,8 +203,9 @@ impl Warehouse {
     /// When the database is not reached or not prepared; the server's refusals.
     pub async fn maintain(&self) -> Result<Report, Error> {
         let lease = self.connection.lease().await?;
-        layout::require(&lease).await?;
-        let report = sources::maintain(&lease).await?;
+        let (today, ()) =
+            tokio::try_join!(biased; catalog::today(&lease), layout::require(&lease))?;
+        let report = sources::maintain(&lease, today).await?;
         lease.give_back();
         Ok(report)
     }

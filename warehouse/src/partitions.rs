@@ -15,7 +15,7 @@ use trunkline_model::names::{SourceName, quote_literal};
 
 use crate::apply::CURRENT_ROLE;
 use crate::layout::EVENTS;
-use crate::step::Step;
+use crate::step::{Step, Test};
 
 /// Days before today that have a leaf: a transaction that began before midnight writes to
 /// yesterday.
@@ -61,11 +61,29 @@ pub(crate) fn attach_bucket(bucket: i32) -> Step {
     let table = bucket_table(bucket);
     Step {
         what: format!("attach {table}"),
-        needed: format!(
-            "pg_partition_root(to_regclass({})) IS DISTINCT FROM to_regclass('{EVENTS}')",
-            quote_literal(&table)
+        // A bucket whose removal was cut short still looks like a partition and takes no row.
+        needed: Test::new(
+            "NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass($1) \
+             AND inhparent = to_regclass($2) AND NOT inhdetachpending)",
+            [&table, EVENTS],
         ),
         sql: format!("ALTER TABLE {EVENTS} ATTACH PARTITION {table} FOR VALUES IN ({bucket})"),
+        fix: own(EVENTS),
+    }
+}
+
+/// Ends a removal of the bucket from the parent that was cut short: until then it takes no row, and
+/// no other bucket can be removed. It waits for every snapshot in the database that is older.
+pub(crate) fn finish_detach(bucket: i32) -> Step {
+    let table = bucket_table(bucket);
+    Step {
+        what: format!("finish detaching {table}"),
+        needed: Test::new(
+            "EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass($1) \
+             AND inhparent = to_regclass($2) AND inhdetachpending)",
+            [&table, EVENTS],
+        ),
+        sql: format!("ALTER TABLE {EVENTS} DETACH PARTITION {table} FINALIZE"),
         fix: own(EVENTS),
     }
 }
@@ -101,10 +119,7 @@ fn attach_leaf(bucket: i32, day: Date, next: Date) -> Step {
     Step {
         what: format!("attach {table}"),
         // NULL for a table that is missing, and for one that hangs on nothing.
-        needed: format!(
-            "pg_partition_root(to_regclass({})) IS NULL",
-            quote_literal(&table)
-        ),
+        needed: Test::new("pg_partition_root(to_regclass($1)) IS NULL", [&table]),
         sql: format!(
             "ALTER TABLE {above} ATTACH PARTITION {table} \
              FOR VALUES FROM ('{day} 00:00:00+00') TO ('{next} 00:00:00+00')"
@@ -113,8 +128,8 @@ fn attach_leaf(bucket: i32, day: Date, next: Date) -> Step {
     }
 }
 
-fn is_missing(table: &str) -> String {
-    format!("to_regclass({}) IS NULL", quote_literal(table))
+fn is_missing(table: &str) -> Test {
+    Test::new("to_regclass($1) IS NULL", [table])
 }
 
 fn own(table: &str) -> String {

@@ -14,8 +14,8 @@ pub struct Preflight {
     pub database: String,
     /// The owner's role.
     pub role: String,
-    /// Whether the owner may create roles (CREATEROLE or superuser). If not, ingestion uses the
-    /// owner's own login and there are no reader groups.
+    /// Whether the owner may create roles (CREATEROLE or superuser), as [`crate::Roles::Managed`]
+    /// needs.
     pub can_create_roles: bool,
     /// Whether the server is a standby.
     pub in_recovery: bool,
@@ -124,10 +124,10 @@ pub(crate) fn refuse_standby(server: &Preflight) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn good() -> Preflight {
+    pub(crate) fn good() -> Preflight {
         Preflight {
             server_version: 150_018,
             database: "app".to_owned(),

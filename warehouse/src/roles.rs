@@ -1,20 +1,56 @@
-//! Roles that Trunkline makes, where the owner may make any: who inserts and who reads.
+//! Roles and what they may do: who inserts and who reads.
 //!
 //! Invariants:
-//! - Roles belong to the whole server, so that their names carry the database's, and each bears a
+//! - Roles that Trunkline makes belong to the whole server, so that their names carry the database's, and each bears a
 //!   mark; a role without it is never granted anything.
 //! - Rights go to groups that cannot log in. Whoever logs in is a member.
 //! - A password reaches the server as a SCRAM verifier only: statements end up in logs.
 
 use postgres_protocol::password::scram_sha_256;
-use trunkline_model::names::{SchemaName, bounded_identifier, quote_identifier, quote_literal};
+use trunkline_model::names::{RelationName, bounded_identifier, quote_identifier, quote_literal};
 use trunkline_model::secret::SecretBytes;
 
 use crate::apply::CURRENT_ROLE;
 use crate::catalog::Marks;
-use crate::error::ForeignRole;
+use crate::error::{Error, ForeignRole};
 use crate::layout::EVENTS;
-use crate::step::Step;
+use crate::preflight::Preflight;
+use crate::step::{Step, Test};
+
+/// Who makes the PostgreSQL roles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Roles {
+    /// We do: a login for the ingesters and a group of readers for each source. The owner needs
+    /// CREATEROLE.
+    Managed,
+    /// Whoever administers the database: the ingesters' role and the readers exist, and are given
+    /// what they need.
+    Provided {
+        /// What the ingesters log in as.
+        ingest_role: String,
+    },
+    /// Nobody: the ingesters log in as the owner, and readers are given what they need.
+    Owner,
+}
+
+impl Roles {
+    /// What is in effect on a server: without a wish, what the owner may do.
+    pub(crate) fn in_effect(wanted: Option<&Self>, server: &Preflight) -> Result<Self, Error> {
+        match wanted {
+            Some(Self::Managed) if !server.can_create_roles => Err(Error::NeedsCreateRole {
+                role: server.role.clone(),
+                fix: may_create_roles(&server.role),
+            }),
+            Some(roles) => Ok(roles.clone()),
+            None if server.can_create_roles => Ok(Self::Managed),
+            None => Ok(Self::Owner),
+        }
+    }
+}
+
+fn may_create_roles(role: &str) -> String {
+    format!("ALTER ROLE {} CREATEROLE", quote_identifier(role))
+}
 
 /// A role of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +89,7 @@ impl Role {
     }
 
     /// Who may read one source.
-    pub(crate) fn reader(database: &str, schema: &SchemaName) -> Self {
+    pub(crate) fn reader(database: &str, schema: &str) -> Self {
         let purpose = format!("reader group of schema {schema}");
         Self::new(
             &format!("trunkline_{database}_{schema}_reader"),
@@ -73,7 +109,11 @@ impl Role {
         }
     }
 
-    fn quoted(&self) -> String {
+    pub(crate) fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    pub(crate) fn quoted(&self) -> String {
         quote_identifier(&self.name)
     }
 
@@ -81,9 +121,9 @@ impl Role {
         let name = self.quoted();
         Step {
             what: format!("create role {}", self.name),
-            needed: format!(
-                "NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {})",
-                quote_literal(&self.name)
+            needed: Test::new(
+                "NOT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)",
+                [&self.name],
             ),
             sql: format!(
                 "CREATE ROLE {name} {options};\n{settings}COMMENT ON ROLE {name} IS {}",
@@ -94,49 +134,58 @@ impl Role {
     }
 }
 
-/// The group of the ingesters and its rights. INSERT on the parent is enough for COPY into any
-/// partition, and opens none of them.
+/// The group of the ingesters and its rights.
 pub(crate) fn ingest_group(database: &str) -> Vec<Step> {
     let group = Role::ingest(database);
-    let (name, quoted_database) = (group.quoted(), quote_identifier(database));
-    vec![
-        group.create("NOLOGIN", ""),
+    let mut steps = vec![group.create("NOLOGIN", "")];
+    steps.extend(insert_rights(&group.name, database));
+    steps
+}
+
+/// What a role needs to insert events. INSERT on the parent is enough for COPY into any partition,
+/// and opens none of them.
+pub(crate) fn insert_rights(role: &str, database: &str) -> [Step; 2] {
+    let (name, quoted_database) = (quote_identifier(role), quote_identifier(database));
+    let grants =
+        format!("GRANT USAGE ON SCHEMA trunkline TO {name};\nGRANT INSERT ON {EVENTS} TO {name}");
+    let connect = format!("GRANT CONNECT ON DATABASE {quoted_database} TO {name}");
+    [
         Step {
-            what: format!("let role {} insert into {EVENTS}", group.name),
-            needed: format!(
-                "NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {} \
+            what: format!("let role {role} insert into {EVENTS}"),
+            needed: Test::new(
+                "NOT EXISTS (SELECT FROM pg_roles WHERE rolname = $1 \
                  AND has_schema_privilege(oid, 'trunkline', 'USAGE') \
-                 AND has_table_privilege(oid, '{EVENTS}', 'INSERT'))",
-                quote_literal(&group.name)
+                 AND has_table_privilege(oid, $2, 'INSERT'))",
+                [role, EVENTS],
             ),
-            sql: format!(
-                "GRANT USAGE ON SCHEMA trunkline TO {name};\nGRANT INSERT ON {EVENTS} TO {name}"
-            ),
-            fix: format!(
-                "GRANT USAGE ON SCHEMA trunkline TO {name}; GRANT INSERT ON {EVENTS} TO {name}"
-            ),
+            fix: grants.replace('\n', " "),
+            sql: grants,
         },
         // PUBLIC has it unless an administrator took it away.
         Step {
-            what: format!("let role {} connect", group.name),
-            needed: format!(
-                "NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {} \
+            what: format!("let role {role} connect"),
+            needed: Test::new(
+                "NOT EXISTS (SELECT FROM pg_roles WHERE rolname = $1 \
                  AND has_database_privilege(oid, current_database(), 'CONNECT'))",
-                quote_literal(&group.name)
+                [role],
             ),
-            sql: format!("GRANT CONNECT ON DATABASE {quoted_database} TO {name}"),
-            fix: format!("GRANT CONNECT ON DATABASE {quoted_database} TO {name}"),
+            sql: connect.clone(),
+            fix: connect,
         },
     ]
 }
 
-/// The login of the ingesters, with `password` unless it exists.
-pub(crate) fn create_ingest_login(database: &str, password: &SecretBytes) -> Step {
+/// The login of the ingesters, with `password` unless it exists. Without a password nobody can log
+/// in as it yet.
+pub(crate) fn create_ingest_login(database: &str, password: Option<&SecretBytes>) -> Step {
     let login = Role::ingest_login(database);
     let name = login.quoted();
-    let verifier = scram_sha_256(password.expose());
+    let verifier = password.map_or_else(
+        || "NULL".to_owned(),
+        |password| quote_literal(&scram_sha_256(password.expose())),
+    );
     login.create(
-        &format!("LOGIN PASSWORD {}", quote_literal(&verifier)),
+        &format!("LOGIN PASSWORD {verifier}"),
         // Names are resolved as written: a schema that someone else may write to cannot put its
         // own objects in the way.
         &format!("ALTER ROLE {name} SET search_path = '';\n"),
@@ -148,11 +197,10 @@ pub(crate) fn join_ingest_group(database: &str) -> Step {
     let (login, group) = (Role::ingest_login(database), Role::ingest(database));
     Step {
         what: format!("make role {} a member of {}", login.name, group.name),
-        needed: format!(
-            "NOT EXISTS (SELECT FROM pg_roles l, pg_roles g WHERE l.rolname = {} \
-             AND g.rolname = {} AND pg_has_role(l.oid, g.oid, 'USAGE'))",
-            quote_literal(&login.name),
-            quote_literal(&group.name)
+        needed: Test::new(
+            "NOT EXISTS (SELECT FROM pg_roles l, pg_roles g WHERE l.rolname = $1 \
+             AND g.rolname = $2 AND pg_has_role(l.oid, g.oid, 'USAGE'))",
+            [&login.name, &group.name],
         ),
         sql: format!("GRANT {} TO {}", group.quoted(), login.quoted()),
         fix: format!(
@@ -168,7 +216,7 @@ pub(crate) fn change_ingest_password(database: &str, password: &SecretBytes) -> 
     let verifier = scram_sha_256(password.expose());
     Step {
         what: format!("change the password of role {}", login.name),
-        needed: "true".to_owned(),
+        needed: Test::new("true", []),
         sql: format!(
             "ALTER ROLE {} PASSWORD {}",
             login.quoted(),
@@ -181,40 +229,70 @@ pub(crate) fn change_ingest_password(database: &str, password: &SecretBytes) -> 
     }
 }
 
-/// The group of one source's readers, and its rights on `relation` and on the list of sources.
-pub(crate) fn reader_group(database: &str, schema: &SchemaName, relation: &str) -> Vec<Step> {
-    let group = Role::reader(database, schema);
-    let (name, quoted_schema) = (group.quoted(), quote_identifier(schema.as_str()));
-    let grants = format!(
-        "GRANT USAGE ON SCHEMA trunkline, {quoted_schema} TO {name};\n\
-         GRANT SELECT ON {relation}, trunkline.webhook_sources TO {name}"
-    );
-    vec![
+/// The group of one source's readers, and its rights.
+pub(crate) fn reader_group(database: &str, relation: &RelationName) -> [Step; 2] {
+    let group = Role::reader(database, relation.schema.as_str());
+    [
         group.create("NOLOGIN", ""),
-        Step {
-            what: format!("let role {} read {relation}", group.name),
-            needed: format!(
-                "NOT EXISTS (SELECT FROM pg_roles r, pg_namespace n WHERE r.rolname = {} \
-                 AND n.nspname = {} AND has_schema_privilege(r.oid, n.oid, 'USAGE') \
-                 AND has_schema_privilege(r.oid, 'trunkline', 'USAGE') \
-                 AND has_table_privilege(r.oid, to_regclass({}), 'SELECT') \
-                 AND has_table_privilege(r.oid, 'trunkline.webhook_sources', 'SELECT'))",
-                quote_literal(&group.name),
-                quote_literal(schema.as_str()),
-                quote_literal(relation)
-            ),
-            fix: grants.replace('\n', " "),
-            sql: grants,
-        },
+        read_rights(&group.name, relation),
     ]
+}
+
+/// What a role needs to read `relation` and to find it in the list of sources.
+pub(crate) fn read_rights(role: &str, relation: &RelationName) -> Step {
+    let (name, quoted) = (quote_identifier(role), relation.quoted());
+    let schema = relation.schema.as_str();
+    let grants = format!(
+        "GRANT USAGE ON SCHEMA trunkline, {} TO {name};\n\
+         GRANT SELECT ON {quoted}, trunkline.webhook_sources TO {name}",
+        quote_identifier(schema)
+    );
+    Step {
+        what: format!("let role {role} read {quoted}"),
+        needed: Test::new(
+            "NOT EXISTS (SELECT FROM pg_roles r, pg_namespace n WHERE r.rolname = $1 \
+             AND n.nspname = $2 AND has_schema_privilege(r.oid, n.oid, 'USAGE') \
+             AND has_schema_privilege(r.oid, 'trunkline', 'USAGE') \
+             AND has_table_privilege(r.oid, to_regclass($3), 'SELECT') \
+             AND has_table_privilege(r.oid, 'trunkline.webhook_sources', 'SELECT'))",
+            [role, schema, &quoted],
+        ),
+        fix: grants.replace('\n', " "),
+        sql: grants,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use trunkline_model::names::SchemaName;
 
-    fn schema(name: &str) -> SchemaName {
-        name.parse().unwrap()
+    use super::*;
+    use crate::preflight::tests::good;
+
+    #[test]
+    fn the_default_is_what_the_owner_may() {
+        let server = |can_create_roles| Preflight {
+            can_create_roles,
+            ..good()
+        };
+        let effect = |wanted: Option<&Roles>, can| Roles::in_effect(wanted, &server(can)).ok();
+        let provided = Roles::Provided {
+            ingest_role: "loader".to_owned(),
+        };
+        assert_eq!(effect(None, true), Some(Roles::Managed));
+        assert_eq!(effect(None, false), Some(Roles::Owner));
+        for can in [true, false] {
+            for roles in [&Roles::Owner, &provided] {
+                assert_eq!(effect(Some(roles), can).as_ref(), Some(roles));
+            }
+        }
+        assert_eq!(effect(Some(&Roles::Managed), true), Some(Roles::Managed));
+        let refused = Roles::in_effect(Some(&Roles::Managed), &server(false)).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "role \"owner\" may not create roles, which roles: Managed needs; run as an \
+             administrator: ALTER ROLE \"owner\" CREATEROLE, or set spec.database.roles: Owner"
+        );
     }
 
     #[test]
@@ -222,17 +300,17 @@ mod tests {
         assert_eq!(Role::ingest("app").name, "trunkline_app_ingest");
         assert_eq!(Role::ingest_login("app").name, "trunkline_app_ingest_a");
         assert_eq!(
-            Role::reader("app", &schema("shop")).name,
+            Role::reader("app", "shop").name,
             "trunkline_app_shop_reader"
         );
-        let long = Role::reader(&"d".repeat(40), &schema(&"s".repeat(40)));
+        let long = Role::reader(&"d".repeat(40), &"s".repeat(40));
         assert_eq!(long.name.len(), 63);
     }
 
     #[test]
     fn two_databases_whose_role_names_meet_do_not_share_the_role() {
-        let one = Role::reader("app", &schema("eu_shop"));
-        let two = Role::reader("app_eu", &schema("shop"));
+        let one = Role::reader("app", "eu_shop");
+        let two = Role::reader("app_eu", "shop");
         assert_eq!(one.name, two.name);
         let marks = Marks::from([(one.name.clone(), Some(one.mark.clone()))]);
         assert_eq!(one.refuse_foreign(&marks), Ok(()));
@@ -251,7 +329,7 @@ mod tests {
     fn a_password_travels_as_a_verifier() {
         let password = SecretBytes::new("hunter2");
         for step in [
-            create_ingest_login("app", &password),
+            create_ingest_login("app", Some(&password)),
             change_ingest_password("app", &password),
         ] {
             assert!(
@@ -282,10 +360,8 @@ mod tests {
 
     #[test]
     fn a_reader_group_sees_its_view_and_the_list_of_sources() {
-        let shop = schema("shop");
-        let [_, grant] = &reader_group("app", &shop, &shop.events().quoted())[..] else {
-            panic!("two steps")
-        };
+        let shop: SchemaName = "shop".parse().unwrap();
+        let [_, grant] = reader_group("app", &shop.events());
         assert_eq!(
             grant.sql,
             "GRANT USAGE ON SCHEMA trunkline, \"shop\" TO \"trunkline_app_shop_reader\";\n\

@@ -11,12 +11,13 @@ use trunkline_model::headers::HeaderColumn;
 use trunkline_model::names::{ClusterName, RelationName, SchemaName, SourceName};
 
 use crate::apply::{needed, run, run_needed, run_or_fail};
-use crate::catalog::{self, SourceRow};
+use crate::catalog::{self, Marks, SourceRow};
 use crate::claim::{self, Claim};
-use crate::error::{Error, SourceError};
+use crate::error::{Error, SourceError, chain};
+use crate::found::{Found, Place};
 use crate::layout::create_schema;
 use crate::partitions;
-use crate::preflight::Preflight;
+use crate::readers::Readers;
 use crate::roles::{self, Role};
 use crate::step::{PendingStep, Report, Step};
 use crate::views::EventsView;
@@ -32,6 +33,9 @@ pub struct DesiredSource {
     pub url: Option<String>,
     /// Columns of the view for single headers, in order.
     pub header_columns: Vec<HeaderColumn>,
+    /// Roles that may read it, the cluster's and the source's together. Whoever is no longer listed
+    /// loses what this list gave, and nothing that an administrator granted.
+    pub readers: Vec<String>,
 }
 
 /// A source that has storage.
@@ -45,6 +49,8 @@ pub struct Provisioned {
     pub changed: Vec<String>,
     /// What readers will see later than now; ingestion does not wait for it.
     pub pending: Vec<PendingStep>,
+    /// Which of the readers cannot read or cannot be kept from it, why, and what to do about it.
+    pub warnings: Vec<String>,
 }
 
 /// Each desired source with what became of it, in the order of the desire.
@@ -58,38 +64,44 @@ enum Work {
     Deferrable(Step),
     /// It can come later, and there is more than one way to do it.
     View(EventsView, Step),
+    /// A listed reader's, whose trouble is a warning.
+    Reader(Step),
 }
 
 impl Work {
     fn step(&self) -> &Step {
         match self {
-            Self::Essential(step) | Self::Deferrable(step) | Self::View(_, step) => step,
+            Self::Essential(step)
+            | Self::Deferrable(step)
+            | Self::View(_, step)
+            | Self::Reader(step) => step,
         }
     }
 
     async fn run(&self, client: &Client) -> Result<Report, Error> {
         match self {
             Self::Essential(step) => run_or_fail(client, step).await,
-            Self::Deferrable(step) => Ok(Report::of(step, run(client, step).await?)),
+            Self::Deferrable(step) | Self::Reader(step) => {
+                Ok(Report::of(step, run(client, step).await?))
+            }
             Self::View(view, _) => view.ensure(client).await,
         }
     }
 }
 
-/// Brings every source of `cluster` to what is desired, and marks those as removed that are not.
+/// Brings every source of the cluster to what is desired, and marks those as removed that are not.
 pub(crate) async fn ensure(
     client: &Client,
-    server: &Preflight,
-    cluster: &ClusterName,
+    place: Place<'_>,
     desired: &[DesiredSource],
 ) -> Result<SourceResults, Error> {
-    let today = catalog::today(client).await?;
-    let buckets = claim_buckets(client, server, cluster, desired).await?;
+    let found = Found::read(client, place, desired).await?;
+    let buckets = claim_buckets(client, place, &found, desired).await?;
     let work: Vec<Vec<Work>> = desired
         .iter()
         .zip(&buckets)
         .map(|(source, bucket)| match bucket {
-            Ok(bucket) => work(server, cluster, source, *bucket, today),
+            Ok(bucket) => existing_work(place, &found, source, *bucket),
             Err(_) => Vec::new(),
         })
         .collect();
@@ -104,61 +116,52 @@ pub(crate) async fn ensure(
         verdicts = rest;
         let todo = work.iter().zip(of_source).filter(|(_, needed)| **needed);
         let result = match bucket {
-            Ok(bucket) => run_all(client, todo.map(|(work, _)| work))
-                .await?
-                .map(|report| {
-                    let (relation, Report { changed, pending }) = (source.schema.events(), report);
+            Ok(bucket) => run_all(client, todo.map(|(work, _)| work)).await?.map(
+                |(Report { changed, pending }, refused)| {
+                    let relation = source.schema.events();
+                    let mut warnings =
+                        readers(bucket, &relation, None, source).warnings(&found.roles);
+                    warnings.extend(refused);
                     Provisioned {
                         bucket,
                         relation,
                         changed,
                         pending,
+                        warnings,
                     }
-                }),
+                },
+            ),
             Err(error) => Err(error),
         };
         results.push((source.name.clone(), result));
     }
-    remove_others(client, cluster, desired).await?;
+    remove_others(client, place.cluster, &found.rows, desired).await?;
     Ok(results)
 }
 
 /// The bucket of each desired source, a new one for a source that is new.
 async fn claim_buckets(
     client: &Client,
-    server: &Preflight,
-    cluster: &ClusterName,
+    place: Place<'_>,
+    found: &Found,
     desired: &[DesiredSource],
 ) -> Result<Vec<Result<i32, SourceError>>, Error> {
-    let reader = |source: &DesiredSource| Role::reader(&server.database, &source.schema);
-    let schemas: Vec<_> = desired
-        .iter()
-        .map(|source| source.schema.as_str())
-        .collect();
-    let schema_marks = catalog::schema_marks(client, &schemas).await?;
-    let groups: Vec<_> = desired.iter().map(|source| reader(source).name).collect();
-    let groups: Vec<_> = groups.iter().map(String::as_str).collect();
-    let role_marks = catalog::role_marks(client, &groups).await?;
-    let judge = |source: &DesiredSource, rows: &[SourceRow]| -> Result<Claim, SourceError> {
-        let mark = schema_marks.get(source.schema.as_str());
-        let claim = claim::judge(&source.name, cluster, &source.schema, rows, mark)?;
-        if server.can_create_roles {
-            reader(source).refuse_foreign(&role_marks)?;
-        }
-        Ok(claim)
-    };
-
-    let rows = catalog::sources(client).await?;
     let mut claims = Vec::with_capacity(desired.len());
     for source in desired {
-        claims.push(record(client, cluster, source, judge(source, &rows)).await?);
+        let claim = found.judge(place, source, &found.rows);
+        claims.push(record(client, place.cluster, source, claim).await?);
     }
+    let is_new = |claim: &Result<Claim, SourceError>| matches!(claim, Ok(Claim::New));
     // Another process may have taken a name between the look and the record; who has it now, has
     // it.
-    let rows = catalog::sources(client).await?;
+    let recorded = if claims.iter().any(is_new) {
+        catalog::sources(client).await?
+    } else {
+        Vec::new()
+    };
     let bucket = |source: &DesiredSource, claim| match claim {
         Claim::Held(bucket) => Ok(bucket),
-        Claim::New => match judge(source, &rows)? {
+        Claim::New => match found.judge(place, source, &recorded)? {
             Claim::Held(bucket) => Ok(bucket),
             Claim::New => {
                 let doing = format!("record source {}", source.name);
@@ -173,8 +176,7 @@ async fn claim_buckets(
 }
 
 /// Leaves ahead for every source that is served.
-pub(crate) async fn maintain(client: &Client) -> Result<Report, Error> {
-    let today = catalog::today(client).await?;
+pub(crate) async fn maintain(client: &Client, today: Date) -> Result<Report, Error> {
     let rows = catalog::sources(client).await?;
     let steps: Vec<_> = rows
         .iter()
@@ -212,69 +214,111 @@ async fn record(
     }
 }
 
-/// Everything that a source has, storage first: a relation that can be seen can be read.
-fn work(
-    server: &Preflight,
-    cluster: &ClusterName,
+/// Everything that a source may need that may have been here before.
+fn existing_work(
+    place: Place<'_>,
+    found: &Found,
     source: &DesiredSource,
     bucket: i32,
-    today: Date,
+) -> Vec<Work> {
+    let mut all = vec![Work::Essential(partitions::finish_detach(bucket))];
+    all.extend(work(place, source, bucket, &found.roles));
+    let relation = source.schema.events();
+    let revocations =
+        readers(bucket, &relation, None, source).revocations(&found.given, place.database);
+    all.extend(revocations.into_iter().map(Work::Reader));
+    let current = claim::record_current(bucket, place.cluster, source.url.as_deref());
+    all.push(Work::Deferrable(current));
+    all
+}
+
+/// What a source needs that is new, in a fixed order, once it has its bucket.
+pub(crate) fn new_source(
+    place: Place<'_>,
+    source: &DesiredSource,
+    bucket: i32,
+    existing_roles: &Marks,
+) -> Vec<Step> {
+    let work = work(place, source, bucket, existing_roles);
+    work.iter().map(|work| work.step().clone()).collect()
+}
+
+/// Everything that a source has, storage first: a relation that can be seen can be read.
+fn work(
+    place: Place<'_>,
+    source: &DesiredSource,
+    bucket: i32,
+    existing_roles: &Marks,
 ) -> Vec<Work> {
     let DesiredSource {
         name,
         schema,
-        url,
         header_columns,
+        ..
     } = source;
     let relation = schema.events();
-    let quoted = relation.quoted();
-    let schema_step = create_schema(schema.as_str(), &claim::mark(name), &server.database);
+    let schema_step = create_schema(schema.as_str(), &claim::mark(name), place.database);
     let mut work = vec![
         Work::Essential(schema_step),
         Work::Essential(partitions::create_bucket(bucket, name)),
     ];
     work.extend(
-        partitions::leaves(bucket, today)
+        partitions::leaves(bucket, place.today)
             .into_iter()
             .map(Work::Deferrable),
     );
     work.push(Work::Essential(partitions::attach_bucket(bucket)));
-    let view = EventsView::new(name, relation, bucket, header_columns);
+    let view = EventsView::new(name, relation.clone(), bucket, header_columns);
     let view_step = view.create_or_replace();
     work.push(Work::View(view, view_step));
-    if server.can_create_roles {
-        let group = roles::reader_group(&server.database, schema, &quoted);
-        work.extend(group.into_iter().map(Work::Deferrable));
+    let group = place.reader_group(source);
+    if group.is_some() {
+        let steps = roles::reader_group(place.database, &relation);
+        work.extend(steps.into_iter().map(Work::Deferrable));
     }
-    work.push(Work::Deferrable(claim::record_current(
-        bucket,
-        cluster,
-        url.as_deref(),
-    )));
+    let grants = readers(bucket, &relation, group.as_ref(), source).grants(existing_roles);
+    work.extend(grants.into_iter().map(Work::Reader));
     work
 }
 
-/// Does one source's work. The outer error ends the run, the inner one this source.
+fn readers<'a>(
+    bucket: i32,
+    relation: &'a RelationName,
+    group: Option<&'a Role>,
+    source: &'a DesiredSource,
+) -> Readers<'a> {
+    Readers {
+        bucket,
+        relation,
+        group,
+        listed: &source.readers,
+    }
+}
+
+/// Does one source's work, and says what could not be done for its readers. The outer error ends
+/// the run, the inner one this source.
 async fn run_all<'a>(
     client: &Client,
     work: impl Iterator<Item = &'a Work>,
-) -> Result<Result<Report, SourceError>, Error> {
-    let mut report = Report::default();
+) -> Result<Result<(Report, Vec<String>), SourceError>, Error> {
+    let (mut report, mut warnings) = (Report::default(), Vec::new());
     for item in work {
-        match item.run(client).await {
-            Ok(done) => report.absorb(done),
-            Err(error) if error.is_local() => {
+        match (item.run(client).await, item) {
+            (Ok(done), _) => report.absorb(done),
+            (Err(error), Work::Reader(_)) if error.is_local() => warnings.push(chain(&error)),
+            (Err(error), _) if error.is_local() => {
                 return Ok(Err(SourceError::Database(Box::new(error))));
             }
-            Err(error) => return Err(error),
+            (Err(error), _) => return Err(error),
         }
     }
-    Ok(Ok(report))
+    Ok(Ok((report, warnings)))
 }
 
 async fn remove_others(
     client: &Client,
     cluster: &ClusterName,
+    rows: &[SourceRow],
     desired: &[DesiredSource],
 ) -> Result<(), Error> {
     let cluster = cluster.to_string();
@@ -282,7 +326,6 @@ async fn remove_others(
         .iter()
         .map(|source| source.name.to_string())
         .collect();
-    let rows = catalog::sources(client).await?;
     let steps: Vec<_> = rows
         .iter()
         .filter(|row| !row.removed && row.cluster == cluster && !desired.contains(&row.source))

@@ -4,19 +4,68 @@
 //! - A step says in SQL when it is needed. That test runs before anything is locked, so that a
 //!   database in its desired state is only read, and once more under the DDL lock, so that of two
 //!   processes one does the work and the other finds it done.
+//! - Steps of one kind share the words of their test and differ in what fills its blanks, so that
+//!   one query asks for any number of sources and the server plans it once.
 //! - A step is one transaction. A crash between two of them leaves a state that the next run
 //!   continues from.
 
 use std::fmt;
+
+use trunkline_model::names::quote_literal;
+
+/// A condition with blanks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Test {
+    /// An SQL expression in which `$1` is the first blank, a text. Never NULL and never an error,
+    /// whatever exists.
+    condition: &'static str,
+    blanks: Vec<String>,
+}
+
+impl Test {
+    pub(crate) fn new<const N: usize>(condition: &'static str, blanks: [&str; N]) -> Self {
+        Self {
+            condition,
+            blanks: blanks.map(str::to_owned).to_vec(),
+        }
+    }
+
+    /// What tests of one kind have in common.
+    pub(crate) fn condition(&self) -> &'static str {
+        self.condition
+    }
+
+    pub(crate) fn blanks(&self) -> &[String] {
+        &self.blanks
+    }
+
+    /// The condition with its blanks filled.
+    pub(crate) fn sql(&self) -> String {
+        fill(self.condition, |blank| quote_literal(&self.blanks[blank]))
+    }
+}
+
+/// Puts `filling` of its number, from 0, in the place of each blank.
+pub(crate) fn fill(condition: &str, filling: impl Fn(usize) -> String) -> String {
+    let mut parts = condition.split('$');
+    let mut sql = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        if let Ok(blank @ 1..) = part[..digits].parse::<usize>() {
+            sql.push_str(&filling(blank - 1));
+        }
+        sql.push_str(&part[digits..]);
+    }
+    sql
+}
 
 /// One transaction of DDL or of the catalog's rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Step {
     /// What it does, as the continuation of "could not …".
     pub(crate) what: String,
-    /// An SQL expression that is true while the step is to be done. Never NULL and never an error,
-    /// whatever exists.
-    pub(crate) needed: String,
+    /// True while the step is to be done.
+    pub(crate) needed: Test,
     /// The statements, separated by semicolons.
     pub(crate) sql: String,
     /// What allows it to a role that may not, for the administrator.
@@ -103,5 +152,24 @@ impl fmt::Display for PendingStep {
                 self.step
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blanks_are_filled_once_and_quoted() {
+        let test = Test::new("a = $1 AND b <> $2 OR $1 = 'c'", ["it's $2", "x"]);
+        assert_eq!(
+            test.sql(),
+            "a = 'it''s $2' AND b <> 'x' OR 'it''s $2' = 'c'"
+        );
+        assert_eq!(
+            fill("f($2, $10)", |blank| format!("d.a{blank}")),
+            "f(d.a1, d.a9)"
+        );
+        assert_eq!(Test::new("true", []).sql(), "true");
     }
 }

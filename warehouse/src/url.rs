@@ -45,6 +45,14 @@ pub(crate) fn parse(url: &SecretBytes) -> Result<Config, Error> {
     Ok(config)
 }
 
+/// The role that a connection URL logs in as.
+///
+/// # Errors
+/// [`Error::Url`], also when the URL names no role, and [`Error::TlsAsked`].
+pub fn role_of(url: &SecretBytes) -> Result<String, Error> {
+    parse(url)?.get_user().map(str::to_owned).ok_or(Error::Url)
+}
+
 /// The same server and database as another role. Keep-alives and load balancing are left out: the
 /// ingester's commit path has deadlines of its own.
 pub(crate) fn for_login(
@@ -191,6 +199,17 @@ mod tests {
                 "{owner}"
             );
         }
+    }
+
+    #[test]
+    fn the_role_is_read_from_the_url() {
+        let role = |url: &str| role_of(&SecretBytes::new(url)).ok();
+        assert_eq!(
+            role("postgres://load%20er:p@h/d"),
+            Some("load er".to_owned())
+        );
+        assert_eq!(role("host=h user=loader"), Some("loader".to_owned()));
+        assert_eq!(role("postgres://h/d"), None);
     }
 
     #[test]

@@ -15,9 +15,9 @@ use trunkline_model::names::{RelationName, SourceName, quote_identifier, quote_l
 
 use crate::apply::{CURRENT_ROLE, run};
 use crate::catalog;
-use crate::error::Error;
+use crate::error::{Error, dependants};
 use crate::partitions::bucket_table;
-use crate::step::{PendingReason, Report, Step};
+use crate::step::{PendingReason, Report, Step, Test};
 
 /// The view of one source, as it is to be.
 #[derive(Debug)]
@@ -122,20 +122,20 @@ impl EventsView {
             comments,
             ..
         } = self;
-        let fingerprint = quote_literal(&self.fingerprint());
+        let fingerprint = self.fingerprint();
         Step {
             what: format!("define view {relation}"),
-            needed: format!(
+            needed: Test::new(
                 "NOT EXISTS (SELECT FROM trunkline.sources s JOIN pg_namespace n \
                  ON n.nspname = s.schema JOIN pg_class c ON c.relnamespace = n.oid \
-                 WHERE s.bucket = {bucket} AND s.events_fingerprint = {fingerprint} \
-                 AND c.relname = {} AND c.relkind = 'v')",
-                quote_literal(&relation.name)
+                 WHERE s.bucket = $1::integer AND s.events_fingerprint = $2 \
+                 AND c.relname = $3 AND c.relkind = 'v')",
+                [&bucket.to_string(), &fingerprint, &relation.name],
             ),
             sql: format!(
                 "{create};\n{grants}{comments};\n\
-                 UPDATE trunkline.sources SET events_fingerprint = {fingerprint} \
-                 WHERE bucket = {bucket}"
+                 UPDATE trunkline.sources SET events_fingerprint = {} WHERE bucket = {bucket}",
+                quote_literal(&fingerprint)
             ),
             fix: format!("ALTER VIEW {} OWNER TO {CURRENT_ROLE}", relation.quoted()),
         }
@@ -176,19 +176,6 @@ impl EventsView {
         };
         Ok(Report::of(&step, outcome))
     }
-}
-
-/// The objects that the server names: "view a.b depends on view c.events", one a line.
-fn dependants(error: &tokio_postgres::Error) -> String {
-    let detail = error
-        .as_db_error()
-        .and_then(|error| error.detail())
-        .unwrap_or("unknown objects");
-    let names: Vec<_> = detail
-        .lines()
-        .map(|line| line.split(" depends on ").next().unwrap_or(line))
-        .collect();
-    names.join(", ")
 }
 
 #[cfg(test)]

@@ -68,10 +68,10 @@ impl Session {
             output.warning(&finding.to_string());
         }
         prepare_layout(&warehouse, output).await?;
-        let ingest_url = warehouse
-            .ensure_ingest_login(&database.ingest_password())
-            .await?
-            .unwrap_or_else(|| database.owner_url.clone());
+        let ingest = warehouse
+            .ensure_ingest(None, &database.ingest_password())
+            .await?;
+        let ingest_url = ingest.url.unwrap_or_else(|| database.owner_url.clone());
         let hash_key: [u8; HASH_KEY_BYTES] = rand::random();
         let directory = ConfigurationDir::create().context("configuration directory")?;
         let ingester = Ingester::start(Options {
@@ -194,10 +194,14 @@ impl Session {
                 schema: source.schema.clone(),
                 url: Some(format!("http://{address}{}", source.path)),
                 header_columns: source.header_columns.clone(),
+                readers: Vec::new(),
             })
             .collect();
         let cluster = self.state.cluster.name.clone();
-        let results = self.warehouse.ensure_sources(&cluster, &desired).await?;
+        let results = self
+            .warehouse
+            .ensure_sources(&cluster, &desired, None)
+            .await?;
         self.unfinished = false;
         for (name, result) in results {
             let storage = match result {

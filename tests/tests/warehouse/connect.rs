@@ -126,13 +126,13 @@ async fn nothing_is_left_in_a_session_that_a_pooler_may_hand_to_others() {
     ensure_one(&warehouse, source_with("shop", &["a"])).await;
     ensure_one(&warehouse, source("shop")).await;
     warehouse
-        .ensure_ingest_login(&SecretBytes::new("p"))
+        .ensure_ingest(None, &SecretBytes::new("p"))
         .await
         .unwrap();
     warehouse.maintain().await.unwrap();
 
     let log = std::fs::read_to_string(server.log_path()).unwrap();
-    assert!(log.contains("execute <unnamed>: SELECT ARRAY["), "{log}");
+    assert!(log.contains("execute <unnamed>: SELECT ARRAY("), "{log}");
     let named: Vec<_> = log
         .lines()
         .filter(|line| line.contains(": execute s"))

@@ -70,6 +70,20 @@ impl Database {
         format!("postgres://{role}:{password}@{place}")
     }
 
+    /// Gives the database to a new role with these options, and returns its URL.
+    pub(crate) async fn owner(&self, options: &str) -> String {
+        let (name, owner) = (&self.name, format!("owner_{}", self.name));
+        self.admin()
+            .await
+            .batch_execute(&format!(
+                "CREATE ROLE {owner} LOGIN {options} PASSWORD 'o'; \
+                 ALTER DATABASE {name} OWNER TO {owner}"
+            ))
+            .await
+            .unwrap();
+        self.url_as(&owner, "o")
+    }
+
     /// A session of the superuser.
     pub(crate) async fn admin(&self) -> Client {
         connect(&self.url).await
@@ -110,6 +124,7 @@ pub(crate) fn source(name: &str) -> DesiredSource {
         schema: name.parse().unwrap(),
         url: Some(format!("http://localhost/webhooks/default/{name}")),
         header_columns: Vec::new(),
+        readers: Vec::new(),
     }
 }
 
@@ -131,7 +146,7 @@ pub(crate) async fn ensure(
     desired: &[DesiredSource],
 ) -> Vec<Result<Provisioned, SourceError>> {
     let results = warehouse
-        .ensure_sources(&cluster("default/main"), desired)
+        .ensure_sources(&cluster("default/main"), desired, None)
         .await
         .unwrap();
     let names: Vec<_> = results.iter().map(|(name, _)| name.clone()).collect();

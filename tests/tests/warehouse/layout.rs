@@ -3,7 +3,7 @@
 use tokio::task::JoinSet;
 use trunkline_model::columns::COLUMNS;
 use trunkline_model::secret::SecretBytes;
-use trunkline_warehouse::{Error, Report};
+use trunkline_warehouse::{Error, Report, Roles};
 
 use crate::harness::*;
 
@@ -75,36 +75,78 @@ async fn a_second_run_writes_nothing() {
     let database = Database::on(&server).await;
     let admin = database.admin().await;
     let password = SecretBytes::new("p");
-    let desired = [source_with("shop", &["x-shop"]), source("web")];
-    let run = async || {
+    let mut desired = [source_with("shop", &["x-shop"]), source("web")];
+    desired[0].readers = vec!["analyst".to_owned()];
+    admin
+        .batch_execute("CREATE ROLE analyst; CREATE ROLE loader")
+        .await
+        .unwrap();
+    let main = cluster("default/main");
+    let run = async |roles: Roles| {
         // A new process each time.
         let warehouse = database.warehouse().await;
         let mut report = warehouse.ensure_layout().await.unwrap();
-        warehouse.ensure_ingest_login(&password).await.unwrap();
-        for result in ensure(&warehouse, &desired).await {
-            report.changed.extend(result.unwrap().changed);
+        let ingest = warehouse.ensure_ingest(Some(roles), &password);
+        let roles = Some(&ingest.await.unwrap().roles);
+        let results = warehouse.ensure_sources(&main, &desired, roles);
+        for (_, result) in results.await.unwrap() {
+            let result = result.unwrap();
+            assert_eq!(result.warnings, Vec::<String>::new());
+            report.changed.extend(result.changed);
         }
         report
             .changed
             .extend(warehouse.maintain().await.unwrap().changed);
         report
     };
-    assert!(run().await.changed.len() > 40);
-
     let next_id = "SELECT pg_snapshot_xmax(pg_current_snapshot())";
-    let before = value(&admin, next_id).await;
-    assert_eq!(run().await, Report::default());
-    assert_eq!(
-        value(&admin, next_id).await,
-        before,
-        "a transaction id was assigned"
-    );
+    let mut before = String::new();
+    let ingest_role = "loader".to_owned();
+    for roles in [
+        Roles::Provided { ingest_role },
+        Roles::Managed,
+        Roles::Owner,
+    ] {
+        let changed = run(roles.clone()).await.changed;
+        assert_eq!(changed.is_empty(), roles == Roles::Owner, "{changed:?}");
+        before = value(&admin, next_id).await;
+        assert_eq!(run(roles.clone()).await, Report::default(), "{roles:?}");
+        assert_eq!(
+            value(&admin, next_id).await,
+            before,
+            "a transaction id was assigned with {roles:?}"
+        );
+    }
     // The measure is not blind.
     admin
         .batch_execute("COMMENT ON SCHEMA shop IS NULL")
         .await
         .unwrap();
     assert_ne!(value(&admin, next_id).await, before);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_unchanged_desire_costs_the_same_few_queries_for_any_number_of_sources() {
+    let server = server(&[("log_statement", "all")]).await;
+    let database = Database::on(&server).await;
+    let warehouse = database.prepared().await;
+    let queries = || {
+        let log = std::fs::read_to_string(server.log_path()).unwrap();
+        log.matches("execute <unnamed>:").count()
+    };
+    let many: Vec<_> = (0..12).map(|n| source(&format!("s{n}"))).collect();
+    let mut costs = Vec::new();
+    for desired in [&many[..1], &many] {
+        ensure(&warehouse, desired).await;
+        let before = queries();
+        for result in ensure(&warehouse, desired).await {
+            assert_eq!(result.unwrap().changed, Vec::<String>::new());
+        }
+        costs.push(queries() - before);
+    }
+    // Version, settings and clock; catalog, schemas, roles and rights; one comparison.
+    assert_eq!(costs, [8, 8]);
     server.stop().await;
 }
 
@@ -140,9 +182,8 @@ async fn everything(url: &str) -> Vec<String> {
     let warehouse = warehouse(url).await;
     let mut changed = warehouse.ensure_layout().await.unwrap().changed;
     warehouse
-        .ensure_ingest_login(&SecretBytes::new("p"))
+        .ensure_ingest(None, &SecretBytes::new("p"))
         .await
-        .unwrap()
         .unwrap();
     // One source, so that the number of its bucket does not depend on who comes first.
     changed.extend(ensure_one(&warehouse, source("shop")).await.changed);
@@ -167,6 +208,7 @@ async fn an_older_layout_is_migrated_and_keeps_its_rows() {
     assert_eq!(
         report.changed,
         [
+            "create trunkline.readers (layout version 2)",
             "add column body_text to trunkline.events",
             "add column raw to trunkline.events",
             "add column body_text to trunkline_data.bucket_2",
@@ -238,14 +280,14 @@ async fn a_newer_layout_is_refused_and_nothing_is_touched() {
     let main = cluster("default/main");
     assert!(
         warehouse
-            .ensure_sources(&main, &[source("shop")])
+            .ensure_sources(&main, &[source("shop")], None)
             .await
             .is_err()
     );
     assert!(warehouse.maintain().await.is_err());
     assert!(
         warehouse
-            .ensure_ingest_login(&SecretBytes::new("p"))
+            .ensure_ingest(None, &SecretBytes::new("p"))
             .await
             .is_err()
     );
@@ -277,7 +319,7 @@ async fn someone_elses_schema_of_our_name_is_left_alone_until_it_is_handed_over(
         let (_, fix) = error.split_once("run: ").unwrap();
         admin.batch_execute(fix).await.unwrap();
         warehouse.ensure_layout().await.unwrap();
-        assert_eq!(tree(&admin).await.len(), 4);
+        assert_eq!(tree(&admin).await.len(), 5);
     }
 }
 
@@ -334,7 +376,8 @@ async fn a_layout_whose_creation_was_cut_short_is_completed() {
     // As after the table of versions and before the first version.
     admin
         .batch_execute(
-            "DROP VIEW trunkline.webhook_sources; DROP TABLE trunkline.sources, trunkline.events; \
+            "DROP VIEW trunkline.webhook_sources; DROP TABLE trunkline.readers, trunkline.sources, \
+             trunkline.events; \
              DELETE FROM trunkline.layout",
         )
         .await

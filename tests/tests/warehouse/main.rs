@@ -8,8 +8,11 @@
 )]
 
 mod connect;
+mod describe;
 mod harness;
 mod layout;
+mod readers;
+mod removal;
 mod roles;
 mod sources;
 mod views;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use trunkline_model::secret::SecretBytes;
-use trunkline_warehouse::{Error, SourceError};
+use trunkline_warehouse::{Error, Roles, SourceError};
 
 use crate::harness::*;
 
@@ -16,9 +16,10 @@ async fn the_ingest_login_inserts_into_the_parent_and_does_nothing_else() {
     let shop = ensure_one(&warehouse, source("shop")).await;
     let password = SecretBytes::new("p@ss:w/ö%rd");
     let url = warehouse
-        .ensure_ingest_login(&password)
+        .ensure_ingest(None, &password)
         .await
         .unwrap()
+        .url
         .unwrap();
     let ingest = connect(url.expose_str().unwrap()).await;
     let role = format!("trunkline_{}_ingest_a", database.name);
@@ -160,9 +161,10 @@ async fn the_password_changes_when_it_is_another_one_and_never_shows() {
     let verifier = "SELECT rolpassword FROM pg_authid WHERE rolname LIKE '%ingest_a'";
     let ensure = async |password: &str| {
         let url = warehouse
-            .ensure_ingest_login(&SecretBytes::new(password))
+            .ensure_ingest(None, &SecretBytes::new(password))
             .await
-            .unwrap();
+            .unwrap()
+            .url;
         url.unwrap().expose_str().unwrap().to_owned()
     };
     let first_url = ensure("first-hunter2").await;
@@ -179,7 +181,7 @@ async fn the_password_changes_when_it_is_another_one_and_never_shows() {
 
     for useless in ["", "a\0b"] {
         let error = warehouse
-            .ensure_ingest_login(&SecretBytes::new(useless))
+            .ensure_ingest(None, &SecretBytes::new(useless))
             .await
             .unwrap_err();
         assert!(matches!(error, Error::UnusablePassword), "{error}");
@@ -194,24 +196,16 @@ async fn the_password_changes_when_it_is_another_one_and_never_shows() {
 async fn an_owner_that_may_create_roles_needs_no_superuser() {
     let database = Database::new().await;
     let admin = database.admin().await;
-    let owner = format!("owner_{}", database.name);
-    admin
-        .batch_execute(&format!(
-            "CREATE ROLE {owner} LOGIN CREATEROLE PASSWORD 'o'; \
-             ALTER DATABASE {} OWNER TO {owner}",
-            database.name
-        ))
-        .await
-        .unwrap();
-    let warehouse = warehouse(&database.url_as(&owner, "o")).await;
+    let warehouse = warehouse(&database.owner("CREATEROLE").await).await;
     assert!(warehouse.preflight().await.unwrap().can_create_roles);
     warehouse.ensure_layout().await.unwrap();
     let shop = ensure_one(&warehouse, source("shop")).await;
     for password in ["one", "one", "two"] {
         let url = warehouse
-            .ensure_ingest_login(&SecretBytes::new(password))
+            .ensure_ingest(None, &SecretBytes::new(password))
             .await
-            .unwrap();
+            .unwrap()
+            .url;
         let ingest = connect(url.unwrap().expose_str().unwrap()).await;
         store(&ingest, shop.bucket, "default/shop", 1).await;
     }
@@ -222,24 +216,15 @@ async fn an_owner_that_may_create_roles_needs_no_superuser() {
 async fn an_owner_that_may_create_no_roles_makes_none_and_serves() {
     let database = Database::new().await;
     let admin = database.admin().await;
-    let owner = format!("owner_{}", database.name);
-    admin
-        .batch_execute(&format!(
-            "CREATE ROLE {owner} LOGIN PASSWORD 'o'; ALTER DATABASE {} OWNER TO {owner}",
-            database.name
-        ))
-        .await
-        .unwrap();
-    let url = database.url_as(&owner, "o");
+    let url = database.owner("").await;
     let warehouse = warehouse(&url).await;
     warehouse.ensure_layout().await.unwrap();
-    assert_eq!(
-        warehouse
-            .ensure_ingest_login(&SecretBytes::new("p"))
-            .await
-            .unwrap(),
-        None
-    );
+    let ingest = warehouse
+        .ensure_ingest(None, &SecretBytes::new("p"))
+        .await
+        .unwrap();
+    let own = Some(SecretBytes::new(url.clone()));
+    assert_eq!((ingest.roles, ingest.url), (Roles::Owner, own));
     let shop = ensure_one(&warehouse, source("shop")).await;
     store(&connect(&url).await, shop.bucket, "default/shop", 2).await;
     assert_eq!(value(&admin, "SELECT count(*) FROM shop.events").await, "2");
@@ -248,6 +233,96 @@ async fn an_owner_that_may_create_no_roles_makes_none_and_serves() {
         database.name
     );
     assert_eq!(value(&admin, &made).await, "0");
+}
+
+#[tokio::test]
+async fn an_ingest_role_that_exists_is_given_what_it_needs_and_no_role_is_made() {
+    let database = Database::new().await;
+    let admin = database.admin().await;
+    // Also where the owner might make roles.
+    for options in ["", "SUPERUSER"] {
+        let database = Database::new().await;
+        let warehouse = warehouse(&database.owner(options).await).await;
+        warehouse.ensure_layout().await.unwrap();
+        let loader = format!("loader_{}", database.name);
+        let provided = Roles::Provided {
+            ingest_role: loader.clone(),
+        };
+        let unused = SecretBytes::new("");
+        let ensure = async || {
+            warehouse
+                .ensure_ingest(Some(provided.clone()), &unused)
+                .await
+        };
+        let error = ensure().await.unwrap_err();
+        assert!(
+            matches!(&error, Error::NoIngestRole { role } if *role == loader),
+            "{error}"
+        );
+        admin
+            .batch_execute(&format!("CREATE ROLE {loader} LOGIN PASSWORD 'l'"))
+            .await
+            .unwrap();
+        let ingest = ensure().await.unwrap();
+        assert_eq!((&ingest.roles, ingest.url), (&provided, None));
+
+        let results = warehouse
+            .ensure_sources(
+                &cluster("default/main"),
+                &[source("shop")],
+                Some(&ingest.roles),
+            )
+            .await
+            .unwrap();
+        let shop = results[0].1.as_ref().unwrap();
+        let session = connect(&database.url_as(&loader, "l")).await;
+        store(&session, shop.bucket, "default/shop", 2).await;
+        for statement in [
+            "SELECT * FROM trunkline.events",
+            "SELECT * FROM shop.events",
+            "DELETE FROM trunkline.events",
+            "SELECT * FROM trunkline.webhook_sources",
+        ] {
+            assert_eq!(sqlstate(&session, statement).await, DENIED, "{statement}");
+        }
+        let made = format!(
+            "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'trunkline_{}_%'",
+            database.name
+        );
+        assert_eq!(value(&admin, &made).await, "0");
+    }
+}
+
+#[tokio::test]
+async fn an_owner_that_is_to_make_roles_and_may_not_is_told_what_to_do() {
+    let database = Database::new().await;
+    let warehouse = warehouse(&database.owner("").await).await;
+    warehouse.ensure_layout().await.unwrap();
+    let error = warehouse
+        .ensure_ingest(Some(Roles::Managed), &SecretBytes::new("p"))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::NeedsCreateRole { .. }), "{error}");
+    let error = warehouse
+        .ensure_sources(
+            &cluster("default/main"),
+            &[source("shop")],
+            Some(&Roles::Managed),
+        )
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::NeedsCreateRole { .. }), "{error}");
+
+    // What the message says helps.
+    let error = error.to_string();
+    let fix = error.split_once("administrator: ").unwrap().1;
+    let fix = fix.split_once(", or set").unwrap().0;
+    database.admin().await.batch_execute(fix).await.unwrap();
+    let ingest = warehouse
+        .ensure_ingest(Some(Roles::Managed), &SecretBytes::new("p"))
+        .await
+        .unwrap();
+    assert_eq!(ingest.roles, Roles::Managed);
 }
 
 #[tokio::test]
@@ -273,7 +348,7 @@ async fn a_role_of_our_name_that_someone_else_made_is_granted_nothing() {
     );
     assert!(refused[1].is_ok());
     let error = warehouse
-        .ensure_ingest_login(&SecretBytes::new("p"))
+        .ensure_ingest(None, &SecretBytes::new("p"))
         .await
         .unwrap_err();
     assert!(

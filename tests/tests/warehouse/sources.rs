@@ -104,7 +104,7 @@ async fn a_cluster_removes_its_own_sources_only() {
     let second = cluster("default/second");
     ensure_one(&warehouse, source("shop")).await;
     warehouse
-        .ensure_sources(&second, &[source("web")])
+        .ensure_sources(&second, &[source("web")], None)
         .await
         .unwrap();
     ensure_one(&warehouse, source("shop")).await;
@@ -119,7 +119,7 @@ async fn a_cluster_removes_its_own_sources_only() {
     );
 
     let taken = warehouse
-        .ensure_sources(&second, &[source("web"), source("shop")])
+        .ensure_sources(&second, &[source("web"), source("shop")], None)
         .await
         .unwrap();
     let refused = taken[1].1.as_ref().unwrap_err();
@@ -131,7 +131,7 @@ async fn a_cluster_removes_its_own_sources_only() {
     assert_eq!(rows(&admin, CATALOG).await, [line("web", "second")]);
     // Left by the first cluster, free for the second.
     let taken = warehouse
-        .ensure_sources(&second, &[source("web"), source("shop")])
+        .ensure_sources(&second, &[source("web"), source("shop")], None)
         .await
         .unwrap();
     assert!(taken[1].1.is_ok());
@@ -220,7 +220,7 @@ async fn a_database_without_layout_says_so() {
     let warehouse = database.warehouse().await;
     let main = cluster("default/main");
     let error = warehouse
-        .ensure_sources(&main, &[source("shop")])
+        .ensure_sources(&main, &[source("shop")], None)
         .await
         .unwrap_err();
     assert!(matches!(error, Error::NoLayout), "{error}");

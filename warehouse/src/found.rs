@@ -1,0 +1,93 @@
+//! What is known before the sources are looked at one by one: where, and what is there. Reads only.
+
+use std::collections::BTreeSet;
+
+use jiff::civil::Date;
+use tokio_postgres::Client;
+use trunkline_model::names::ClusterName;
+
+use crate::catalog::{self, Marks, ReaderRow, SourceRow};
+use crate::claim::{self, Claim};
+use crate::error::{Error, SourceError};
+use crate::roles::{Role, Roles};
+use crate::sources::DesiredSource;
+
+/// Where sources are to be provided, and by whom.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) cluster: &'a ClusterName,
+    pub(crate) database: &'a str,
+    pub(crate) roles: &'a Roles,
+    /// By the database's clock.
+    pub(crate) today: Date,
+}
+
+impl Place<'_> {
+    /// The group that gives a source's readers their rights, where we make roles.
+    pub(crate) fn reader_group(&self, source: &DesiredSource) -> Option<Role> {
+        (*self.roles == Roles::Managed).then(|| Role::reader(self.database, source.schema.as_str()))
+    }
+}
+
+/// What the database says about the sources, before anything is changed.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) rows: Vec<SourceRow>,
+    schemas: Marks,
+    /// The groups and listed readers that exist.
+    pub(crate) roles: Marks,
+    pub(crate) given: Vec<ReaderRow>,
+}
+
+impl Found {
+    pub(crate) async fn read(
+        client: &Client,
+        place: Place<'_>,
+        desired: &[DesiredSource],
+    ) -> Result<Self, Error> {
+        let schemas: Vec<_> = desired
+            .iter()
+            .map(|source| source.schema.as_str())
+            .collect();
+        let groups: Vec<_> = desired
+            .iter()
+            .filter_map(|source| place.reader_group(source))
+            .collect();
+        let mut roles: BTreeSet<_> = groups.iter().map(|group| group.name.as_str()).collect();
+        roles.extend(
+            desired
+                .iter()
+                .flat_map(|source| &source.readers)
+                .map(String::as_str),
+        );
+        let roles: Vec<_> = roles.into_iter().collect();
+        let (rows, schemas, roles, given) = tokio::try_join!(
+            biased;
+            catalog::sources(client),
+            catalog::schema_marks(client, &schemas),
+            catalog::role_marks(client, &roles),
+            catalog::readers(client),
+        )?;
+        Ok(Self {
+            rows,
+            schemas,
+            roles,
+            given,
+        })
+    }
+
+    /// Decides about one source, by these rows of the catalog.
+    pub(crate) fn judge(
+        &self,
+        place: Place<'_>,
+        source: &DesiredSource,
+        rows: &[SourceRow],
+    ) -> Result<Claim, SourceError> {
+        let mark = self.schemas.get(source.schema.as_str());
+        let claim = claim::judge(&source.name, place.cluster, &source.schema, rows, mark)?;
+        if let Some(group) = place.reader_group(source) {
+            group.refuse_foreign(&self.roles)?;
+        }
+        Ok(claim)
+    }
+}

@@ -1,0 +1,311 @@
+//! Drops a source for good: its schema, its rows, its readers, its claim.
+//!
+//! Invariants:
+//! - No sender waits, provided that no ingester routes the source any more: the bucket leaves the
+//!   parent by DETACH CONCURRENTLY, which queues for no lock that a COPY conflicts with.
+//! - Nothing of anybody else is dropped: never CASCADE, and no schema or role without our mark.
+//! - The catalog's row goes last, so that a removal that is cut short anywhere is continued by the
+//!   next call, and each step looks under the DDL lock whether the source is still to go.
+
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config};
+use trunkline_model::names::{ClusterName, SourceName, quote_identifier};
+
+use crate::apply::{CURRENT_ROLE, run_alone, run_or_fail};
+use crate::catalog::{self, Attachment, SourceRow};
+use crate::claim;
+use crate::error::{Error, dependants};
+use crate::layout::EVENTS;
+use crate::partitions::{bucket_table, finish_detach};
+use crate::preflight::Preflight;
+use crate::roles::Role;
+use crate::step::{Outcome, Report, Step, Test};
+
+/// How long to wait for transactions that were using the parent when the detaching began. It blocks
+/// nobody, but keeps the caller from other work.
+const DETACH_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often the bucket's state is looked at: once to detach it, once to see it gone, and more when
+/// others have a hand in it or their removals hang.
+const DETACH_TRIES: u32 = 12;
+
+/// Leaves dropped in one transaction: each takes the locks of its table, its index and its TOAST.
+const LEAVES_AT_ONCE: usize = 32;
+
+/// A condition about bucket `$1` that counts only while its source is to go.
+macro_rules! while_removed {
+    ($($condition:literal),+) => {
+        concat!(
+            "EXISTS (SELECT FROM trunkline.sources WHERE bucket = $1::integer \
+             AND removed_at IS NOT NULL) AND ",
+            $($condition),+
+        )
+    };
+}
+
+/// The same, once the bucket has left the parent.
+macro_rules! once_detached {
+    ($condition:literal) => {
+        while_removed!(
+            "NOT EXISTS (SELECT FROM pg_inherits \
+             WHERE inhrelid = to_regclass('trunkline_data.bucket_' || $1) \
+             AND inhparent = to_regclass('trunkline.events')) AND ",
+            $condition
+        )
+    };
+}
+
+/// What dropping a source changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// The steps done, in words for a log. Empty when there was nothing left of the source, or
+    /// nothing that this cluster held.
+    pub changed: Vec<String>,
+}
+
+/// Drops everything of `source`.
+pub(crate) async fn drop_source(
+    client: &Client,
+    owner: &Config,
+    server: &Preflight,
+    cluster: &ClusterName,
+    source: &SourceName,
+) -> Result<Dropped, Error> {
+    let (name, cluster) = (source.to_string(), cluster.to_string());
+    let rows = catalog::sources(client).await?;
+    let held = rows
+        .iter()
+        .find(|row| row.source == name && row.cluster == cluster);
+    let Some(row) = held else {
+        return Ok(Dropped::default());
+    };
+    let bucket = row.bucket;
+    let group = Role::reader(&server.database, &row.schema);
+
+    let mut report = run_or_fail(client, &claim::record_removed(row)).await?;
+    report.absorb(run(client, &drop_schema(row, source)).await?);
+    report.absorb(detach(client, owner, bucket).await?);
+    for leaves in catalog::leaves(client, bucket)
+        .await?
+        .chunks(LEAVES_AT_ONCE)
+    {
+        report.absorb(run(client, &drop_leaves(bucket, leaves)).await?);
+    }
+    report.absorb(run(client, &drop_bucket(bucket)).await?);
+    report.absorb(run(client, &drop_group(bucket, &group)).await?);
+    report.absorb(run(client, &forget(row)).await?);
+
+    let rows = catalog::sources(client).await?;
+    if rows.iter().any(|row| row.bucket == bucket) {
+        // Someone has added it again, or made something of it anew.
+        let doing = format!("drop source {source}");
+        return Err(Error::Locked { doing });
+    }
+    let Report { changed, .. } = report;
+    Ok(Dropped { changed })
+}
+
+/// Does a step of ours, and names what others have built on what it would drop.
+async fn run(client: &Client, step: &Step) -> Result<Report, Error> {
+    run_or_fail(client, step)
+        .await
+        .map_err(|error| match error {
+            Error::Statement { doing, source }
+                if source.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) =>
+            {
+                let objects = dependants(&source);
+                Error::Dependants { doing, objects }
+            }
+            error => error,
+        })
+}
+
+/// Takes the bucket out of the parent. A removal that hangs is finished first, be it this one's or
+/// another bucket's: PostgreSQL allows one at a time.
+async fn detach(client: &Client, owner: &Config, bucket: i32) -> Result<Report, Error> {
+    let doing = format!("detach {}", bucket_table(bucket));
+    let sql = format!(
+        "ALTER TABLE {EVENTS} DETACH PARTITION {} CONCURRENTLY",
+        bucket_table(bucket)
+    );
+    let mut report = Report::default();
+    for _ in 0..DETACH_TRIES {
+        let attachments = catalog::attachments(client, bucket).await?;
+        if attachments.iter().all(|(attached, _)| *attached != bucket) {
+            return Ok(report);
+        }
+        let hangs = |(_, attachment): &&(i32, Attachment)| *attachment == Attachment::DetachPending;
+        let result = match attachments.iter().find(hangs) {
+            Some((pending, _)) => run_or_fail(client, &finish_detach(*pending)).await,
+            None => match run_alone(owner, &doing, &sql, DETACH_PATIENCE).await {
+                Ok(Outcome::Done) => Ok(Report {
+                    changed: vec![doing.clone()],
+                    pending: Vec::new(),
+                }),
+                Ok(_) => return Err(Error::Locked { doing }),
+                Err(error) => Err(error),
+            },
+        };
+        match result {
+            Ok(done) => report.absorb(done),
+            // Another process was faster with this bucket, or is busy with another one.
+            Err(Error::Statement { source, .. }) if is_overtaken(&source) => {
+                tracing::debug!(%source, "detaching is looked at again");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::Locked { doing })
+}
+
+/// Whether the bucket's state changed under the statement, or the statement was cancelled.
+fn is_overtaken(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| {
+        [
+            &SqlState::UNDEFINED_TABLE,
+            &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            &SqlState::LOCK_NOT_AVAILABLE,
+            &SqlState::T_R_DEADLOCK_DETECTED,
+            &SqlState::QUERY_CANCELED,
+        ]
+        .contains(&code)
+    })
+}
+
+fn drop_schema(row: &SourceRow, source: &SourceName) -> Step {
+    let SourceRow { bucket, schema, .. } = row;
+    let quoted = quote_identifier(schema);
+    Step {
+        what: format!("drop schema {schema}"),
+        needed: Test::new(
+            while_removed!(
+                "EXISTS (SELECT FROM pg_namespace WHERE nspname = $2 \
+                 AND obj_description(oid, 'pg_namespace') = $3)"
+            ),
+            [&bucket.to_string(), schema, &claim::mark(source)],
+        ),
+        sql: format!("DROP VIEW IF EXISTS {quoted}.\"events\";\nDROP SCHEMA {quoted}"),
+        fix: format!("ALTER SCHEMA {quoted} OWNER TO {CURRENT_ROLE}"),
+    }
+}
+
+fn drop_leaves(bucket: i32, leaves: &[String]) -> Step {
+    let tables: Vec<_> = leaves
+        .iter()
+        .map(|leaf| format!("trunkline_data.{leaf}"))
+        .collect();
+    Step {
+        what: format!("drop {}", tables.join(", ")),
+        needed: Test::new(
+            once_detached!(
+                "EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE n.nspname = 'trunkline_data' AND c.relname = ANY ($2::text[]))"
+            ),
+            [&bucket.to_string(), &format!("{{{}}}", leaves.join(","))],
+        ),
+        sql: format!("DROP TABLE IF EXISTS {}", tables.join(", ")),
+        fix: format!(
+            "ALTER TABLE {} OWNER TO {CURRENT_ROLE}",
+            bucket_table(bucket)
+        ),
+    }
+}
+
+fn drop_bucket(bucket: i32) -> Step {
+    let table = bucket_table(bucket);
+    Step {
+        what: format!("drop {table}"),
+        needed: Test::new(
+            once_detached!("to_regclass('trunkline_data.bucket_' || $1) IS NOT NULL"),
+            [&bucket.to_string()],
+        ),
+        sql: format!("DROP TABLE {table}"),
+        fix: format!("ALTER TABLE {table} OWNER TO {CURRENT_ROLE}"),
+    }
+}
+
+/// The rights on the schema went with it. Roles that the manifests listed are members, and stay.
+fn drop_group(bucket: i32, group: &Role) -> Step {
+    let name = group.quoted();
+    Step {
+        what: format!("drop role {}", group.name),
+        needed: Test::new(
+            while_removed!(
+                "EXISTS (SELECT FROM pg_roles WHERE rolname = $2 \
+                 AND shobj_description(oid, 'pg_authid') = $3)"
+            ),
+            [&bucket.to_string(), &group.name, group.mark()],
+        ),
+        sql: format!(
+            "REVOKE ALL ON trunkline.webhook_sources FROM {name};\n\
+             REVOKE ALL ON SCHEMA trunkline FROM {name};\n\
+             DROP ROLE {name}"
+        ),
+        fix: format!("DROP ROLE {name}"),
+    }
+}
+
+/// Gives up the claim on name and schema, once nothing is left that it protects.
+fn forget(row: &SourceRow) -> Step {
+    let SourceRow { bucket, source, .. } = row;
+    Step {
+        what: format!("forget source {source}"),
+        needed: Test::new(
+            once_detached!("to_regclass('trunkline_data.bucket_' || $1) IS NULL"),
+            [&bucket.to_string()],
+        ),
+        sql: format!("DELETE FROM trunkline.sources WHERE bucket = {bucket}"),
+        fix: format!("ALTER TABLE trunkline.sources OWNER TO {CURRENT_ROLE}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_dropped_that_depends_or_waits_in_front_of_senders() {
+        let row = SourceRow {
+            bucket: 7,
+            source: "a/shop".to_owned(),
+            cluster: "a/main".to_owned(),
+            schema: "shop".to_owned(),
+            removed: true,
+        };
+        let leaves = [
+            "bucket_7_20261124".to_owned(),
+            "bucket_7_20261125".to_owned(),
+        ];
+        let steps = [
+            drop_schema(&row, &"a/shop".parse().unwrap()),
+            drop_leaves(7, &leaves),
+            drop_bucket(7),
+            drop_group(7, &Role::reader("app", "shop")),
+            forget(&row),
+        ];
+        for step in &steps {
+            let sql = step.sql.to_uppercase();
+            assert!(
+                !sql.contains("CASCADE") && !sql.contains("TRUNKLINE.EVENTS"),
+                "{sql}"
+            );
+            assert!(
+                step.needed.sql().contains(
+                    "FROM trunkline.sources WHERE bucket = '7'::integer AND removed_at IS NOT NULL"
+                ),
+                "{}",
+                step.what
+            );
+        }
+        for step in &steps[1..3] {
+            assert!(step.needed.sql().contains("pg_inherits"), "{}", step.what);
+        }
+        assert_eq!(
+            steps[1].sql,
+            "DROP TABLE IF EXISTS trunkline_data.bucket_7_20261124, \
+             trunkline_data.bucket_7_20261125"
+        );
+    }
+}
