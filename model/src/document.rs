@@ -290,7 +290,7 @@ pub fn decode(files: &Files) -> Result<Configuration, DocumentError> {
     let mut cluster: Option<(&str, ClusterSettings)> = None;
     let mut sources = Vec::new();
     for (file, bytes) in files {
-        let document = decode_file(file, bytes)?;
+        let document = decode_document(file, bytes)?;
         if let Some(settings) = document.cluster {
             if let Some((first, _)) = cluster {
                 return Err(DocumentError::TwoClusters {
@@ -334,7 +334,11 @@ fn keyed<'a>(key: &SecretBytes, parts: impl IntoIterator<Item = &'a [u8]>) -> St
     hex::encode(mac.finalize().into_bytes())
 }
 
-fn decode_file(file: &str, bytes: &[u8]) -> Result<Document, DocumentError> {
+/// Reads one file of a directory.
+///
+/// # Errors
+/// [`DocumentError`] when it is not a document of this version.
+pub fn decode_document(file: &str, bytes: &[u8]) -> Result<Document, DocumentError> {
     let mut plain = Vec::new();
     let json = if bytes.starts_with(&[0x1f, 0x8b]) {
         GzDecoder::new(bytes)

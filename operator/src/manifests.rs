@@ -36,6 +36,9 @@ pub struct Manifests {
     pub sources: Vec<Located<WebhookSource>>,
     /// Secrets by namespace and name.
     pub secrets: BTreeMap<(String, String), SecretData>,
+    /// Secrets that are there and cannot be read, with the reason. What refers to one is left as it
+    /// was, since it may have been revoked or not.
+    pub unreadable_secrets: BTreeMap<(String, String), String>,
 }
 
 impl Manifests {

@@ -15,6 +15,18 @@ pub struct Problem {
     pub message: String,
 }
 
+impl Problem {
+    /// What a condition of the object itself says: file and object are known there.
+    #[must_use]
+    pub fn field_and_message(&self) -> String {
+        if self.field.is_empty() {
+            self.message.clone()
+        } else {
+            format!("{}: {}", self.field, self.message)
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(file) = &self.file {

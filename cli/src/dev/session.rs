@@ -228,7 +228,7 @@ impl Session {
             name: self.state.cluster.name.clone(),
             hash_key: self.hash_key.clone(),
             database_url: self.ingest_url.clone(),
-            limits: limits(self.state.cluster.size),
+            limits: limits(&self.state.cluster),
         };
         let now = jiff::Timestamp::now().as_second();
         let entries = self.state.sources.values().map(|source| {

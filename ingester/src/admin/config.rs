@@ -1,7 +1,8 @@
 //! `GET /config`: what is served now, for whoever wrote the configuration.
 //!
 //! With `?after=HASH` it waits until something else than HASH is served, 30 s at most or `?timeout=`
-//! seconds, and then answers with what there is.
+//! seconds, and then answers with what there is. Sources are left out of an answer about the
+//! configuration that the request named: whoever asks knows them, and there may be thousands.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +38,8 @@ pub(super) struct Served {
     database: Database,
     /// Why what lies in the directory is not served.
     error: Option<String>,
-    sources: Vec<ServedSource>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sources: Option<Vec<ServedSource>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -61,33 +63,36 @@ pub(super) async fn config(
     State(instance): State<Arc<Instance>>,
     Query(wait): Query<Wait>,
 ) -> Json<Served> {
-    if let Some(after) = wait.after {
+    if let Some(after) = &wait.after {
         let seconds = wait.timeout.unwrap_or(WAIT_SECONDS).min(MAX_WAIT_SECONDS);
         let mut status = instance.config_status();
         let changed =
-            status.wait_for(|now| now.hash.as_ref().is_some_and(|hash| hash.as_str() != after));
+            status.wait_for(|now| now.hash.as_ref().is_some_and(|hash| hash.as_str() != after.as_str()));
         tokio::select! {
             // Each way the answer is what is served by then.
             _ = tokio::time::timeout(Duration::from_secs(seconds), changed) => {}
             () = instance.stopping().cancelled() => {}
         }
     }
-    Json(served(&instance))
+    Json(served(&instance, wait.after.as_deref()))
 }
 
-fn served(instance: &Instance) -> Served {
+fn served(instance: &Instance, known: Option<&str>) -> Served {
     let error = instance.config_status().borrow().error.clone();
     let routing = instance.routing();
     let routing = routing.as_deref();
+    let hash = routing.map(|routing| routing.hash.as_str());
+    let sources = || {
+        let sources = routing.map(|routing| routing.sources.iter());
+        sources.into_iter().flatten().map(|route| source(route)).collect()
+    };
     Served {
-        hash: routing.map(|routing| routing.hash.as_str().to_owned()),
+        hash: hash.map(str::to_owned),
         pod_uid: instance.pod_uid.clone(),
         cluster: routing.map(|routing| routing.cluster.to_string()),
         database: database(instance.database().as_ref()),
         error,
-        sources: routing
-            .map(|routing| routing.sources.iter().map(|route| source(route)).collect())
-            .unwrap_or_default(),
+        sources: (hash.is_none() || hash != known).then(sources),
     }
 }
 

@@ -6,8 +6,10 @@ use trunkline_model::secret::SecretBytes;
 use trunkline_model::url::encode_part;
 
 use super::{Cluster, DatabaseAccess, Exposure, Roles};
+use crate::build::LEAST_MEMORY_MIB;
 use crate::manifests::{Located, Manifests, SecretData};
 use crate::problem::{Collector, Problems};
+use crate::quantity::quantity;
 
 pub(super) fn label(cluster: &WebhookCluster) -> String {
     let metadata = &cluster.metadata;
@@ -53,6 +55,20 @@ pub(super) fn validate(
     if spec.replicas < 0 {
         collector.add("spec.replicas", "is negative; write the number of pods");
     }
+    let memory = spec
+        .resources
+        .as_ref()
+        .and_then(|resources| resources.limits.as_ref()?.get("memory"));
+    if let Some(memory) = memory
+        && quantity(&memory.0).is_none_or(|bytes| bytes < LEAST_MEMORY_MIB * 1_048_576.0)
+    {
+        collector.add(
+            "spec.resources.limits.memory",
+            format!(
+                "is below {LEAST_MEMORY_MIB}Mi, which four large batches at once need; raise it"
+            ),
+        );
+    }
     let cluster = match (name, database, roles) {
         (Ok(name), Some(database), Some(roles)) => Some(Cluster {
             name,
@@ -85,6 +101,13 @@ fn access(
         return None;
     }
     let key = (namespace.to_owned(), secret.to_owned());
+    if let Some(reason) = manifests.unreadable_secrets.get(&key) {
+        collector.add(
+            field,
+            format!("the Secret {secret:?} cannot be read: {reason}"),
+        );
+        return None;
+    }
     match manifests.secrets.get(&key).map(database_url) {
         None => Some(DatabaseAccess::Absent {
             secret: secret.to_owned(),

@@ -90,6 +90,13 @@ pub(super) fn verification(
         let reference = &secret.secret_key_ref;
         let field = |last: &str| format!("spec.verification.secrets[{index}].secretKeyRef.{last}");
         let object = (name.namespace().to_owned(), reference.name.clone());
+        if let Some(reason) = manifests.unreadable_secrets.get(&object) {
+            collector.add(
+                field("name"),
+                format!("the Secret {:?} cannot be read: {reason}", reference.name),
+            );
+            continue;
+        }
         let value = match manifests.secrets.get(&object) {
             None => Err(Unavailable {
                 reason: UnavailableReason::SecretNotFound,

@@ -1,0 +1,351 @@
+//! One WebhookCluster and its sources: dereference → validate → build → apply, and what came of it.
+//!
+//! A cluster is reconciled as a whole, since its configuration is one: the state of every source
+//! comes from the same look at everything.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::runtime::controller::Action;
+use kube::{Resource, ResourceExt};
+use trunkline_crds::{REQUESTED_AT, UpdatePolicy, WebhookCluster, WebhookSource};
+use trunkline_model::document::{ClusterSettings, DocumentError, Files, SourceEntry, hash};
+use trunkline_model::names::{ClusterName, SourceName};
+use trunkline_model::secret::SecretBytes;
+
+use super::context::{ClusterMemory, Context};
+use super::finalize;
+use super::nudge::nudge;
+use super::objects::apply_objects;
+use super::plan::{self, Placement, Validated};
+use super::read::{self, Inputs};
+use super::report::{self, Report};
+use crate::apply::ApplyError;
+use crate::build::{base_url, configuration, limits, next_expiry};
+use crate::database::{Outcome, Wanted};
+use crate::problem::Problems;
+use crate::validate::{Cluster, DatabaseAccess, Roles, validate_cluster, validate_sources};
+use crate::watches::Guarded;
+
+/// How soon to look again while something is on its way.
+const SOON: Duration = Duration::from_secs(1);
+/// How soon to look again when nothing is.
+const LATER: Duration = Duration::from_secs(600);
+/// Bytes of the key of the configuration's hash.
+const HASH_KEY_BYTES: usize = 32;
+
+/// Why a reconciliation could not be done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReconcileError {
+    /// Kubernetes did not take what was to be written.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The configuration cannot be encoded.
+    #[error("could not make the configuration")]
+    Configuration(#[from] DocumentError),
+}
+
+/// What pods are to serve, and what it was made of.
+#[derive(Debug)]
+pub(super) struct Wish {
+    pub(super) entries: BTreeMap<SourceName, SourceEntry>,
+    /// The files and their hash; none before the database is known.
+    pub(super) files: Option<(Files, String)>,
+}
+
+/// Brings one cluster to what its manifests say.
+pub(super) async fn reconcile(
+    guarded: Arc<Guarded<WebhookCluster>>,
+    context: Arc<Context>,
+) -> Result<Action, ReconcileError> {
+    let Ok(cluster) = &guarded.0 else {
+        tracing::warn!(cluster = %guarded.name_any(), "this version cannot read the object");
+        return Ok(Action::await_change());
+    };
+    let object = context.statuses.current(cluster.clone());
+    let namespace = object.namespace().unwrap_or_default();
+    let Ok(name) = ClusterName::new(&namespace, &object.name_any()) else {
+        return Ok(Action::await_change());
+    };
+    if object.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let started = Instant::now();
+    let memory = context.memory(&name);
+    let mut memory = memory.lock().await;
+    let outcome = reconcile_one(&context, &mut memory, &name, &object).await;
+    context
+        .metrics
+        .reconciled(outcome.is_ok(), started.elapsed().as_secs_f64());
+    outcome
+}
+
+async fn reconcile_one(
+    context: &Context,
+    memory: &mut ClusterMemory,
+    name: &ClusterName,
+    object: &WebhookCluster,
+) -> Result<Action, ReconcileError> {
+    let inputs = read::inputs(context, name, object).await;
+    memory.load(context, name);
+    let cluster = validate_cluster(&inputs.manifests.clusters[0], &inputs.manifests);
+    let sources = validate_sources(name, &inputs.manifests);
+    let is_suspended = object.spec.suspend;
+    if !is_suspended {
+        want_database(memory, name, object, &cluster, &sources, &inputs);
+    }
+    let outcome = memory.database.outcome();
+    let placements: BTreeMap<SourceName, Placement> = sources
+        .keys()
+        .map(|source| {
+            let served = memory.served.entries.get(source);
+            let placement = plan::placement(source, outcome.as_ref(), served);
+            (source.clone(), placement)
+        })
+        .collect();
+    let wish = wish(
+        memory,
+        name,
+        &cluster,
+        &sources,
+        &placements,
+        outcome.as_ref(),
+    )?;
+    let image = image(context, object, &cluster);
+    let applied = if is_suspended {
+        Ok(())
+    } else {
+        memory.remember(&wish);
+        apply(context, name, object, &cluster, image.as_deref(), &wish).await
+    };
+    let mut is_behind = false;
+    if let (Some((_, hash)), false) = (&wish.files, is_suspended) {
+        is_behind = nudge(context, memory, name, hash).await;
+    }
+    let finalizing = finalize::finalize(context, memory, name, &inputs.sources, is_suspended).await;
+    let is_settled = report::report(
+        context,
+        memory,
+        &Report {
+            name,
+            object,
+            cluster: &cluster,
+            sources: &sources,
+            inputs: &inputs,
+            placements: &placements,
+            outcome: outcome.as_ref(),
+            wish: &wish,
+            image,
+            failure: applied.as_ref().err().map(|error| crate::chain(error)),
+        },
+    )
+    .await?;
+    applied?;
+    let finalizing = finalizing?;
+    Ok(Action::requeue(if is_behind || finalizing || !is_settled {
+        SOON
+    } else {
+        next_look(&wish.entries)
+    }))
+}
+
+/// Tells the database's task what is wanted. While the spec is invalid, it keeps what it has.
+fn want_database(
+    memory: &ClusterMemory,
+    name: &ClusterName,
+    object: &WebhookCluster,
+    cluster: &Result<Cluster, Problems>,
+    sources: &Validated,
+    inputs: &Inputs,
+) {
+    let Ok(cluster) = cluster else { return };
+    let DatabaseAccess::Url(owner_url) = &cluster.database else {
+        return;
+    };
+    let roles = match &cluster.roles {
+        Roles::Default => None,
+        Roles::Managed => Some(trunkline_warehouse::Roles::Managed),
+        Roles::Owner => Some(trunkline_warehouse::Roles::Owner),
+        Roles::Provided(DatabaseAccess::Url(url)) => match trunkline_warehouse::role_of(url) {
+            Ok(ingest_role) => Some(trunkline_warehouse::Roles::Provided { ingest_role }),
+            // Pods that are given this URL say what is wrong with it.
+            Err(_) => return,
+        },
+        // The condition says so.
+        Roles::Provided(DatabaseAccess::Absent { .. }) => return,
+    };
+    memory.database.want(Wanted {
+        owner_url: owner_url.clone(),
+        roles,
+        ingest_password: memory.ingest_password(),
+        sources: plan::desired_sources(
+            name,
+            &cluster.readers,
+            &base_url(cluster),
+            sources,
+            &inputs.sources,
+            &memory.served.entries,
+        ),
+        requested_at: object.annotations().get(REQUESTED_AT).cloned(),
+    });
+}
+
+fn wish(
+    memory: &ClusterMemory,
+    name: &ClusterName,
+    cluster: &Result<Cluster, Problems>,
+    sources: &Validated,
+    placements: &BTreeMap<SourceName, Placement>,
+    outcome: Option<&Outcome>,
+) -> Result<Wish, ReconcileError> {
+    let now = Timestamp::now().as_second();
+    let served = &memory.served;
+    let entries = plan::entries(sources, placements, &served.entries, &memory.hash_key, now)?;
+    let settings = match cluster {
+        Ok(cluster) => ingest_url(cluster, outcome, served.settings.as_ref()).map(|database_url| {
+            ClusterSettings {
+                name: name.clone(),
+                hash_key: memory.hash_key.clone(),
+                database_url,
+                limits: limits(cluster),
+            }
+        }),
+        Err(_) => served.settings.clone(),
+    };
+    let files = match settings {
+        Some(settings) => {
+            let files = configuration(settings, entries.values().cloned().collect())?;
+            let hash = hash(&files, &memory.hash_key).as_str().to_owned();
+            Some((files, hash))
+        }
+        None => None,
+    };
+    Ok(Wish { entries, files })
+}
+
+/// PostgreSQL as the ingesters: as the cluster says, as the database's task has made it, or as it
+/// is served while the database cannot be asked.
+fn ingest_url(
+    cluster: &Cluster,
+    outcome: Option<&Outcome>,
+    served: Option<&ClusterSettings>,
+) -> Option<SecretBytes> {
+    let made = match &cluster.roles {
+        Roles::Provided(DatabaseAccess::Url(url)) => Some(url.clone()),
+        _ => outcome.and_then(|outcome| outcome.result.as_ref().ok()?.ingest_url.clone()),
+    };
+    made.or_else(|| served.map(|settings| settings.database_url.clone()))
+}
+
+/// The image that pods are to run: the spec's; else the one that they run; else ours.
+fn image(
+    context: &Context,
+    object: &WebhookCluster,
+    cluster: &Result<Cluster, Problems>,
+) -> Option<String> {
+    let pinned = object
+        .status
+        .as_ref()
+        .and_then(|status| status.image.clone());
+    let Ok(cluster) = cluster else { return pinned };
+    let ours = context.options.ingester_image.clone();
+    Some(match (&cluster.image, cluster.update_policy) {
+        (Some(image), _) => image.clone(),
+        (None, UpdatePolicy::Pinned) => pinned.unwrap_or(ours),
+        (None, UpdatePolicy::Follow) => ours,
+    })
+}
+
+async fn apply(
+    context: &Context,
+    name: &ClusterName,
+    object: &WebhookCluster,
+    cluster: &Result<Cluster, Problems>,
+    image: Option<&str>,
+    wish: &Wish,
+) -> Result<(), ApplyError> {
+    let files = wish.files.as_ref().map(|(files, _)| files);
+    apply_objects(
+        context,
+        name,
+        &owner(object),
+        cluster.as_ref().ok().zip(image),
+        files,
+    )
+    .await
+}
+
+fn owner(object: &WebhookCluster) -> OwnerReference {
+    OwnerReference {
+        controller: Some(true),
+        block_owner_deletion: None,
+        ..object.owner_ref(&()).unwrap_or_default()
+    }
+}
+
+/// When something changes by itself: a replaced secret ends.
+fn next_look(entries: &BTreeMap<SourceName, SourceEntry>) -> Duration {
+    let now = Timestamp::now().as_second();
+    entries
+        .values()
+        .filter_map(next_expiry)
+        .filter_map(|at| u64::try_from(at - now).ok())
+        .map(|seconds| Duration::from_secs(seconds + 1))
+        .min()
+        .unwrap_or(LATER)
+        .min(LATER)
+}
+
+impl ClusterMemory {
+    /// Reads what is served, once: the memory of an operator that has just started.
+    fn load(&mut self, context: &Context, name: &ClusterName) {
+        if self.is_loaded {
+            return;
+        }
+        self.served = read::served(context, name);
+        self.hash_key = match &self.served.settings {
+            Some(settings) => settings.hash_key.clone(),
+            None => {
+                let key: [u8; HASH_KEY_BYTES] = rand::random();
+                SecretBytes::new(key.to_vec())
+            }
+        };
+        let long_ago = Instant::now()
+            .checked_sub(LATER)
+            .unwrap_or_else(Instant::now);
+        for name in self.served.entries.keys() {
+            self.wished_since.insert(name.clone(), long_ago);
+        }
+        self.is_loaded = true;
+    }
+
+    /// Takes over what is being written as what is served.
+    fn remember(&mut self, wish: &Wish) {
+        let before = std::mem::take(&mut self.served.entries);
+        self.wished_since
+            .retain(|source, _| wish.entries.contains_key(source));
+        for (source, entry) in &wish.entries {
+            let is_same = before
+                .get(source)
+                .is_some_and(|before| before.revision == entry.revision);
+            if !is_same || !self.wished_since.contains_key(source) {
+                self.wished_since.insert(source.clone(), Instant::now());
+            }
+        }
+        self.served.entries = wish.entries.clone();
+    }
+
+    /// The password of the ingesters' login: made from a key that only the configuration Secrets
+    /// hold, so that it is the same after a restart.
+    fn ingest_password(&self) -> SecretBytes {
+        crate::secrets::derive(&self.hash_key, "ingest login")
+    }
+}
+
+/// A source's object among the inputs.
+pub(super) fn object_of<'a>(inputs: &'a Inputs, source: &SourceName) -> Option<&'a WebhookSource> {
+    inputs.sources.get(source)
+}

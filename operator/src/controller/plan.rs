@@ -1,0 +1,145 @@
+//! Decides what pods are to serve.
+//!
+//! Pure: what was validated, what the database has, and what is served now in; entries out.
+//! Invariant: a source that cannot be read or is not valid, and one whose Secret cannot be read,
+//! stays as it is served.
+
+use std::collections::BTreeMap;
+
+use trunkline_crds::WebhookSource;
+use trunkline_model::document::{DocumentError, SourceEntry, SourceSettings};
+use trunkline_model::names::{ClusterName, SchemaName, SourceName};
+use trunkline_model::secret::SecretBytes;
+use trunkline_warehouse::DesiredSource;
+
+use crate::build::{EntryInputs, desired_source, entry, readers};
+use crate::database::{Outcome, Place};
+use crate::problem::Problems;
+use crate::validate::Source;
+
+/// Sources after validation.
+pub(super) type Validated = BTreeMap<SourceName, Result<Source, Problems>>;
+
+/// Where a source's rows go, as far as is known.
+#[derive(Debug, Clone)]
+pub(super) enum Placement {
+    /// The database is being asked.
+    NotYet,
+    /// It has a place.
+    Known(Place),
+    /// It had a place when the database could be reached.
+    Remembered(i32),
+    /// It has none.
+    Failed {
+        reason: &'static str,
+        message: String,
+    },
+}
+
+/// The place of a source.
+pub(super) fn placement(
+    source: &SourceName,
+    outcome: Option<&Outcome>,
+    served: Option<&SourceEntry>,
+) -> Placement {
+    let remembered = served.and_then(bucket).map(Placement::Remembered);
+    match outcome.map(|outcome| (&outcome.wanted, &outcome.result)) {
+        None => remembered.unwrap_or(Placement::NotYet),
+        Some((_, Ok(ready))) => match ready.sources.get(source) {
+            Some(Ok(place)) => Placement::Known(place.clone()),
+            Some(Err(message)) => Placement::Failed {
+                reason: "RelationFailed",
+                message: message.clone(),
+            },
+            None => remembered.unwrap_or(Placement::NotYet),
+        },
+        Some((wanted, Err(failure))) => {
+            let was_wanted = wanted.sources.iter().any(|wanted| wanted.name == *source);
+            remembered.unwrap_or_else(|| {
+                if was_wanted {
+                    Placement::Failed {
+                        reason: failure.reason,
+                        message: failure.message.clone(),
+                    }
+                } else {
+                    Placement::NotYet
+                }
+            })
+        }
+    }
+}
+
+fn settings(entry: &SourceEntry) -> Option<SourceSettings> {
+    serde_json::from_str(entry.settings.get()).ok()
+}
+
+fn bucket(entry: &SourceEntry) -> Option<i32> {
+    settings(entry)
+        .map(|settings| settings.bucket)
+        .filter(|bucket| *bucket > 0)
+}
+
+/// What pods are to serve. A source whose place is not known yet is left out, so that it comes
+/// whole.
+pub(super) fn entries(
+    validated: &Validated,
+    placements: &BTreeMap<SourceName, Placement>,
+    served: &BTreeMap<SourceName, SourceEntry>,
+    hash_key: &SecretBytes,
+    now: i64,
+) -> Result<BTreeMap<SourceName, SourceEntry>, DocumentError> {
+    let mut entries = BTreeMap::new();
+    for (name, source) in validated {
+        let previous = served.get(name);
+        let Ok(source) = source else {
+            entries.extend(previous.map(|entry| (name.clone(), entry.clone())));
+            continue;
+        };
+        let bucket = match placements.get(name) {
+            None | Some(Placement::NotYet) => continue,
+            Some(Placement::Known(place)) => Ok(place.bucket),
+            Some(Placement::Remembered(bucket)) => Ok(*bucket),
+            Some(Placement::Failed { message, .. }) => Err(message.clone()),
+        };
+        let inputs = EntryInputs {
+            bucket,
+            previous,
+            now,
+            hash_key,
+        };
+        entries.insert(name.clone(), entry(source, inputs)?);
+    }
+    Ok(entries)
+}
+
+/// What the database is to have for the sources: also for one that is not valid now, if it is
+/// served, since its rows go on coming.
+pub(super) fn desired_sources(
+    cluster: &ClusterName,
+    cluster_readers: &[String],
+    base_url: &str,
+    validated: &Validated,
+    objects: &BTreeMap<SourceName, WebhookSource>,
+    served: &BTreeMap<SourceName, SourceEntry>,
+) -> Vec<DesiredSource> {
+    let desired = |(name, outcome): (&SourceName, &Result<Source, Problems>)| match outcome {
+        Ok(source) => Some(desired_source(source, base_url, cluster_readers)),
+        Err(_) => {
+            let entry = served.get(name)?;
+            let spec = &objects.get(name)?.spec;
+            // Path and schema are immutable, so these are the ones that were valid.
+            let schema: SchemaName = match &spec.schema {
+                Some(schema) => schema.parse().ok()?,
+                None => name.default_schema(cluster).ok()?,
+            };
+            Some(DesiredSource {
+                name: name.clone(),
+                schema,
+                url: entry.paths.first().map(|path| format!("{base_url}{path}")),
+                header_columns: settings(entry)?.header_columns,
+                readers: readers(cluster_readers, &spec.readers),
+            })
+        }
+    };
+    validated.iter().filter_map(desired).collect()
+}

@@ -1,0 +1,345 @@
+//! A cluster's database, kept as the cluster wants it by a task of its own.
+//!
+//! The reconcilers tell it what is wanted and read what has become of it; they never wait for it,
+//! so that a database that does not answer delays nothing in Kubernetes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+use trunkline_model::names::{ClusterName, RelationName, SourceName};
+use trunkline_model::secret::SecretBytes;
+use trunkline_warehouse::{DesiredSource, Roles, Warehouse, durability};
+
+use crate::backoff::Backoff;
+use crate::error::chain;
+
+/// How often a database in its desired state is looked at again, and its partitions made.
+const VERIFY_EVERY: Duration = Duration::from_secs(600);
+/// Bound on a pause after a failure: a database that is back is noticed within it.
+const LONGEST_RETRY: Duration = Duration::from_secs(10);
+
+/// What a cluster wants of its database.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Wanted {
+    /// The owner's connection.
+    pub(crate) owner_url: SecretBytes,
+    /// Who makes the roles; none for what the owner may.
+    pub(crate) roles: Option<Roles>,
+    /// The password of the ingesters' login, where the operator makes it.
+    pub(crate) ingest_password: SecretBytes,
+    /// The sources.
+    pub(crate) sources: Vec<DesiredSource>,
+    /// Another value asks for a look although nothing else has changed.
+    pub(crate) requested_at: Option<String>,
+}
+
+/// What has become of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome {
+    /// What was wanted.
+    pub(crate) wanted: Arc<Wanted>,
+    /// What there is now, or why there is nothing.
+    pub(crate) result: Result<Ready, Failure>,
+}
+
+/// A database that is ready.
+#[derive(Debug, Clone)]
+pub(crate) struct Ready {
+    /// Who makes the roles, as it turned out.
+    pub(crate) roles: Roles,
+    /// PostgreSQL as the ingesters; none where the cluster names the login itself.
+    pub(crate) ingest_url: Option<SecretBytes>,
+    /// Each source's place, or why it has none.
+    pub(crate) sources: BTreeMap<SourceName, Result<Place, String>>,
+    /// What its owner should know, though it takes writes.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// A source's place in the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The partition of its rows.
+    pub(crate) bucket: i32,
+    /// The relation that analysts read.
+    pub(crate) relation: RelationName,
+    /// What is not yet as it should be, though rows can be taken.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Why a database is not ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// For the condition.
+    pub(crate) reason: &'static str,
+    /// With the fix.
+    pub(crate) message: String,
+}
+
+/// Sources that are being dropped, and how that went once it has ended.
+type Dropped = Arc<Mutex<HashMap<SourceName, Option<Result<(), String>>>>>;
+
+/// A cluster's database.
+#[derive(Debug)]
+pub(crate) struct DatabaseHandle {
+    wanted: watch::Sender<Option<Arc<Wanted>>>,
+    outcome: watch::Receiver<Option<Outcome>>,
+    drops: mpsc::UnboundedSender<SourceName>,
+    dropped: Dropped,
+    task: AbortHandle,
+}
+
+impl Drop for DatabaseHandle {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl DatabaseHandle {
+    /// Starts the task. It sends `cluster` on `changed` whenever there is news.
+    #[must_use]
+    pub(crate) fn start(cluster: ClusterName, changed: mpsc::UnboundedSender<ClusterName>) -> Self {
+        let (wanted, wanted_receiver) = watch::channel(None);
+        let (outcome_sender, outcome) = watch::channel(None);
+        let (drops, drop_receiver) = mpsc::unbounded_channel();
+        let dropped = Arc::default();
+        let keeper = Keeper {
+            cluster,
+            changed,
+            outcome: outcome_sender,
+            warehouse: None,
+            backoff: Backoff::default(),
+            dropped: Arc::clone(&dropped),
+        };
+        let task = tokio::spawn(keeper.run(wanted_receiver, drop_receiver));
+        Self {
+            wanted,
+            outcome,
+            drops,
+            dropped,
+            task: task.abort_handle(),
+        }
+    }
+
+    /// Says what is wanted from now on.
+    pub(crate) fn want(&self, wanted: Wanted) {
+        self.wanted.send_if_modified(|current| {
+            if current.as_deref() == Some(&wanted) {
+                return false;
+            }
+            *current = Some(Arc::new(wanted));
+            true
+        });
+    }
+
+    /// What has become of it so far.
+    #[must_use]
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        self.outcome.borrow().clone()
+    }
+
+    /// Drops a source's rows and relations: asks for it when nobody has, and tells how it went once
+    /// it has ended. After a failure the next call asks again.
+    pub(crate) fn drop_source(&self, source: &SourceName) -> Option<Result<(), String>> {
+        let mut dropped = lock(&self.dropped);
+        match dropped.remove(source) {
+            Some(Some(result)) => Some(result),
+            Some(None) => {
+                dropped.insert(source.clone(), None);
+                None
+            }
+            None => {
+                if self.drops.send(source.clone()).is_err() {
+                    return Some(Err("the database's task has ended".to_owned()));
+                }
+                dropped.insert(source.clone(), None);
+                None
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The task's own state.
+struct Keeper {
+    cluster: ClusterName,
+    changed: mpsc::UnboundedSender<ClusterName>,
+    outcome: watch::Sender<Option<Outcome>>,
+    /// The connection, and the URL that it was made with.
+    warehouse: Option<(SecretBytes, Warehouse)>,
+    backoff: Backoff<()>,
+    dropped: Dropped,
+}
+
+impl Keeper {
+    async fn run(
+        mut self,
+        mut wanted: watch::Receiver<Option<Arc<Wanted>>>,
+        mut drops: mpsc::UnboundedReceiver<SourceName>,
+    ) {
+        let mut next = Instant::now() + VERIFY_EVERY;
+        loop {
+            tokio::select! {
+                changed = wanted.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep_until(next) => {}
+                Some(source) = drops.recv() => {
+                    let current = wanted.borrow().clone();
+                    let result = self.drop_source(current.as_deref(), &source).await;
+                    lock(&self.dropped).insert(source, Some(result));
+                    if self.changed.send(self.cluster.clone()).is_err() {
+                        return;
+                    }
+                    continue;
+                }
+            }
+            let Some(current) = wanted.borrow_and_update().clone() else {
+                continue;
+            };
+            let result = self.attempt(&current).await;
+            let pause = match &result {
+                Ok(ready) if ready.is_finished() => {
+                    self.backoff.succeeded(&());
+                    VERIFY_EVERY
+                }
+                Ok(_) => self.backoff.failed(()).min(LONGEST_RETRY),
+                Err(failure) => {
+                    tracing::warn!(cluster = %self.cluster, reason = failure.reason,
+                        "{}", failure.message);
+                    self.backoff.failed(()).min(LONGEST_RETRY)
+                }
+            };
+            next = Instant::now() + pause;
+            self.outcome.send_replace(Some(Outcome {
+                wanted: current,
+                result,
+            }));
+            if self.changed.send(self.cluster.clone()).is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn attempt(&mut self, wanted: &Wanted) -> Result<Ready, Failure> {
+        let result = self.provision(wanted).await;
+        if result.is_err() {
+            // A fresh connection next time: the server may be another one by then.
+            self.warehouse = None;
+        }
+        result
+    }
+
+    async fn provision(&mut self, wanted: &Wanted) -> Result<Ready, Failure> {
+        let cluster = self.cluster.clone();
+        let warehouse = self.connect(&wanted.owner_url).await?;
+        let mut warnings = Vec::new();
+        if let Err(finding) = durability(&warehouse.preflight().await?) {
+            warnings.push(finding.to_string());
+        }
+        let layout = warehouse.ensure_layout().await?;
+        if let Some(step) = layout.pending.first() {
+            // Ingesters of this version cannot write before it is done.
+            return Err(Failure {
+                reason: "Locked",
+                message: step.to_string(),
+            });
+        }
+        let ingest = warehouse
+            .ensure_ingest(wanted.roles.clone(), &wanted.ingest_password)
+            .await?;
+        let results = warehouse
+            .ensure_sources(&cluster, &wanted.sources, wanted.roles.as_ref())
+            .await?;
+        let place = |result: Result<trunkline_warehouse::Provisioned, _>| match result {
+            Ok(provisioned) => Ok(Place {
+                bucket: provisioned.bucket,
+                relation: provisioned.relation,
+                warnings: provisioned
+                    .pending
+                    .iter()
+                    .map(ToString::to_string)
+                    .chain(provisioned.warnings)
+                    .collect(),
+            }),
+            Err(error) => Err(chain(&error)),
+        };
+        Ok(Ready {
+            roles: ingest.roles,
+            ingest_url: ingest.url,
+            sources: results
+                .into_iter()
+                .map(|(name, result)| (name, place(result)))
+                .collect(),
+            warnings,
+        })
+    }
+
+    async fn drop_source(
+        &mut self,
+        wanted: Option<&Wanted>,
+        source: &SourceName,
+    ) -> Result<(), String> {
+        let Some(wanted) = wanted else {
+            return Err("the database is not known".to_owned());
+        };
+        let cluster = self.cluster.clone();
+        let result = async {
+            let warehouse = self.connect(&wanted.owner_url).await?;
+            warehouse.drop_source(&cluster, source).await
+        }
+        .await;
+        result.map(|_| ()).map_err(|error| chain(&error))
+    }
+
+    async fn connect(
+        &mut self,
+        url: &SecretBytes,
+    ) -> Result<&Warehouse, trunkline_warehouse::Error> {
+        let warehouse = match self.warehouse.take() {
+            Some((known, warehouse)) if known == *url => warehouse,
+            _ => Warehouse::connect(url).await?,
+        };
+        Ok(&self.warehouse.insert((url.clone(), warehouse)).1)
+    }
+}
+
+impl Ready {
+    /// Whether nothing is left to be tried again soon.
+    fn is_finished(&self) -> bool {
+        self.sources
+            .values()
+            .all(|place| place.as_ref().is_ok_and(|place| place.warnings.is_empty()))
+    }
+}
+
+impl From<trunkline_warehouse::Error> for Failure {
+    fn from(error: trunkline_warehouse::Error) -> Self {
+        Self {
+            reason: reason(&error),
+            message: chain(&error),
+        }
+    }
+}
+
+fn reason(error: &trunkline_warehouse::Error) -> &'static str {
+    use trunkline_warehouse::Error;
+    match error {
+        Error::Url => "InvalidDatabaseURL",
+        Error::TlsAsked(_) | Error::NotAllowed { .. } => "TLSRequired",
+        Error::Unreachable { .. } | Error::ConnectTimeout { .. } => "Unreachable",
+        Error::Password { .. } | Error::Refused { .. } => "LoginRefused",
+        Error::NoDatabase { .. } => "DatabaseNotFound",
+        Error::TooOld(_) => "VersionTooOld",
+        Error::ReadOnly(_) => "ReadOnly",
+        Error::NewerLayout { .. } => "LayoutTooNew",
+        Error::ForeignSchema { .. } | Error::ForeignRole(_) => "NameTaken",
+        Error::Denied { .. } => "MissingGrant",
+        Error::Locked { .. } => "Locked",
+        _ => "DatabaseError",
+    }
+}

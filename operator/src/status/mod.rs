@@ -1,0 +1,15 @@
+//! What the status of an object says.
+//!
+//! Pure: what was found in, a status out.
+
+mod cluster;
+mod conditions;
+mod pods;
+mod source;
+#[cfg(test)]
+mod tests;
+
+pub use cluster::{ClusterFindings, cluster_status};
+pub use conditions::{ConditionList, Finding, Truth, find};
+pub use pods::{PodView, SILENT_AFTER, Voice};
+pub use source::{SourceFindings, Spec, Storage, Wish, orphan_status, source_status};

@@ -1,0 +1,287 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use proptest::prelude::*;
+use serde_json::json;
+use trunkline_crds::WebhookSource;
+
+use super::*;
+use crate::manifests::Manifests;
+use crate::pods::{Observation, Served};
+use crate::problem::{Problem, Problems};
+use crate::validate::{Source, validate};
+
+const SOURCE: &str = "default/segment";
+
+fn manifest(rest: &str) -> String {
+    format!(
+        "apiVersion: trunkline.dev/v1alpha1\nkind: WebhookCluster\nmetadata: {{name: main}}\n\
+         spec: {{database: {{secretRef: {{name: w}}}}}}\n---\napiVersion: v1\nkind: Secret\n\
+         metadata: {{name: s}}\nstringData: {{k: a-long-enough-shared-secret}}\n---\n\
+         apiVersion: trunkline.dev/v1alpha1\nkind: WebhookSource\nmetadata: {{name: segment, \
+         generation: 2}}\nspec: {{clusterRef: {{name: main}}, {rest}}}\n"
+    )
+}
+
+fn source(rest: &str) -> (WebhookSource, Source) {
+    let text = manifest(rest);
+    let manifests = Manifests::parse([("a.yaml", text.as_str())]).unwrap();
+    let validated = validate(&manifests).unwrap();
+    let source = validated.sources.into_values().next().unwrap().unwrap();
+    (manifests.sources[0].object.clone(), source)
+}
+
+fn signed(secret: &str) -> (WebhookSource, Source) {
+    source(&format!(
+        "verification: {{preset: segment, secrets: [{{secretKeyRef: {{name: {secret}, key: k}}}}]}}"
+    ))
+}
+
+fn says(revision: &str, generation: i64, state: &str, database: &str) -> PodView {
+    let sources = json!({"source": SOURCE, "generation": generation, "revision": revision,
+        "state": state, "reason": "why"});
+    let served = Served {
+        hash: Some("h".to_owned()),
+        database: serde_json::from_value(json!({"state": database, "reason": "down"})).unwrap(),
+        error: None,
+        sources: HashMap::from([(SOURCE.to_owned(), serde_json::from_value(sources).unwrap())]),
+    };
+    PodView {
+        name: format!("pod-{revision}"),
+        voice: Voice::Says(served),
+    }
+}
+
+fn silent() -> PodView {
+    PodView::new(
+        "pod-silent".to_owned(),
+        Observation::default(),
+        SILENT_AFTER,
+    )
+}
+
+fn good() -> PodView {
+    says("r2", 2, "serving", "ready")
+}
+
+const PLACE: Storage<'static> = Storage::Ready {
+    relation: "segment.events",
+    warnings: &[],
+};
+
+fn wish(age: Duration) -> Option<Wish<'static>> {
+    Some(Wish {
+        source: SOURCE,
+        generation: 2,
+        revision: Some("r2"),
+        age,
+    })
+}
+
+fn status(
+    object: &WebhookSource,
+    spec: Spec<'_>,
+    storage: Storage<'_>,
+    wish: Option<Wish<'_>>,
+    pods: &[PodView],
+) -> trunkline_crds::WebhookSourceStatus {
+    source_status(&SourceFindings {
+        object,
+        spec,
+        storage,
+        wish,
+        pods,
+        url: "http://h/webhooks/default/segment".to_owned(),
+        is_cluster_suspended: false,
+        now: Timestamp::from_second(1000).unwrap(),
+    })
+}
+
+fn ready(conditions: &[Condition]) -> (&str, &str) {
+    let ready = find(conditions, "Ready").unwrap();
+    (ready.status.as_str(), ready.reason.as_str())
+}
+
+#[test]
+fn ready_means_that_every_ready_pod_serves_this_generation() {
+    let (object, source) = signed("s");
+    let old = Duration::from_secs(60);
+    let cases: [(&[PodView], Duration, (&str, &str)); 9] = [
+        (&[good(), good()], old, ("True", "Serving")),
+        (&[], old, ("False", "NoReadyPods")),
+        (&[good(), silent()], old, ("Unknown", "PodsSilent")),
+        (
+            &[good(), says("r1", 1, "serving", "ready")],
+            old,
+            ("False", "Propagating"),
+        ),
+        // A new generation is not served because the last one is.
+        (
+            &[says("r1", 1, "serving", "ready")],
+            Duration::ZERO,
+            ("False", "Propagating"),
+        ),
+        // The same generation with another secret is on its way, for a moment.
+        (
+            &[says("r1", 2, "serving", "ready")],
+            Duration::ZERO,
+            ("True", "Serving"),
+        ),
+        (
+            &[says("r1", 2, "serving", "ready")],
+            old,
+            ("False", "Propagating"),
+        ),
+        (
+            &[says("r2", 2, "unavailable", "ready")],
+            old,
+            ("False", "Unavailable"),
+        ),
+        (
+            &[good(), says("r2", 2, "serving", "unavailable")],
+            old,
+            ("False", "DatabaseUnavailable"),
+        ),
+    ];
+    for (pods, age, expected) in cases {
+        let status = status(&object, Spec::Valid(&source), PLACE, wish(age), pods);
+        assert_eq!(ready(&status.conditions), expected, "{pods:?}");
+    }
+}
+
+#[test]
+fn a_pod_that_lags_or_is_silent_is_named() {
+    let (object, source) = signed("s");
+    let pods = [good(), says("r1", 1, "serving", "ready"), silent()];
+    for (pods, name) in [(&pods[..2], "pod-r1"), (&pods[1..], "pod-silent")] {
+        let status = status(
+            &object,
+            Spec::Valid(&source),
+            PLACE,
+            wish(Duration::ZERO),
+            pods,
+        );
+        let message = &find(&status.conditions, "Ready").unwrap().message;
+        assert!(message.contains(name), "{message}");
+    }
+}
+
+#[test]
+fn the_url_comes_with_the_first_ready_and_stays() {
+    let (mut object, source) = signed("s");
+    let at = |object: &WebhookSource, pods: &[PodView]| {
+        status(
+            object,
+            Spec::Valid(&source),
+            PLACE,
+            wish(Duration::ZERO),
+            pods,
+        )
+    };
+    assert_eq!(at(&object, &[]).url, None);
+    object.status = Some(at(&object, &[good()]));
+    let url = object.status.as_ref().unwrap().url.clone();
+    assert!(url.is_some());
+    assert_eq!(at(&object, &[]).url, url);
+}
+
+#[test]
+fn a_secret_that_is_gone_is_said_with_field_and_fix() {
+    let (object, source) = signed("nobody");
+    let status = status(
+        &object,
+        Spec::Valid(&source),
+        PLACE,
+        wish(Duration::ZERO),
+        &[good()],
+    );
+    assert_eq!(ready(&status.conditions), ("False", "SecretNotFound"));
+    let stalled = find(&status.conditions, "Stalled").unwrap();
+    assert!(
+        stalled
+            .message
+            .starts_with("spec.verification.secrets[0].secretKeyRef.name: there is no Secret"),
+        "{}",
+        stalled.message
+    );
+}
+
+/// The rules that Flux runs against every controller (fluxcd/pkg, runtime/conditions/check), and
+/// that a second look at the same things writes nothing.
+fn check(before: &WebhookSource, conditions: &[Condition]) {
+    let truth = |type_: &str| find(conditions, type_).map(|found| found.status.as_str());
+    assert!(truth("Ready").is_some());
+    let progress = [truth("Reconciling"), truth("Stalled")];
+    assert!(progress.iter().flatten().all(|status| *status == "True"));
+    assert!(progress.iter().flatten().count() <= 1);
+    if truth("Ready") == Some("True") {
+        assert_eq!(progress, [None, None]);
+        for condition in conditions {
+            assert_eq!(condition.status, "True", "{condition:?}");
+        }
+    }
+    for condition in conditions {
+        assert_eq!(condition.observed_generation, before.metadata.generation);
+        assert!(!condition.reason.is_empty() && !condition.message.is_empty());
+        assert!(
+            condition.reason.chars().all(|c| c.is_ascii_alphanumeric()),
+            "{condition:?}"
+        );
+    }
+}
+
+fn any_pod() -> impl Strategy<Value = PodView> {
+    prop_oneof![
+        Just(silent()),
+        Just(PodView::new(
+            "pod-new".to_owned(),
+            Observation::default(),
+            Duration::ZERO
+        )),
+        (
+            prop_oneof![Just("r1"), Just("r2")],
+            1..3_i64,
+            prop_oneof![Just("serving"), Just("unavailable")],
+            prop_oneof![Just("ready"), Just("unavailable"), Just("not_durable")],
+        )
+            .prop_map(|(revision, generation, state, database)| says(
+                revision, generation, state, database
+            )),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn conditions_keep_the_rules_whatever_was_found(
+        pods in prop::collection::vec(any_pod(), 0..4),
+        secret in prop_oneof![Just("s"), Just("nobody")],
+        spec in 0..3_u8,
+        place in 0..4_u8,
+        has_wish in any::<bool>(),
+        age in prop_oneof![Just(0_u64), Just(60)],
+    ) {
+        let (mut object, source) = signed(secret);
+        let problems = Problems(vec![Problem {
+            file: None, object: String::new(), field: "spec.path".to_owned(),
+            message: "is not a path".to_owned(),
+        }]);
+        let spec = match spec {
+            0 => Spec::Valid(&source),
+            1 => Spec::Invalid(&problems),
+            _ => Spec::Unreadable("unknown field"),
+        };
+        let storage = match place {
+            0 => Storage::NotYet,
+            1 => PLACE,
+            2 => Storage::Unverified,
+            _ => Storage::Failed { reason: "NameTaken", message: "taken" },
+        };
+        let wish = wish(Duration::from_secs(age)).filter(|_| has_wish);
+        let first = status(&object, spec, storage, wish, &pods);
+        check(&object, &first.conditions);
+        object.status = Some(first.clone());
+        prop_assert_eq!(status(&object, spec, storage, wish, &pods), first);
+    }
+}
