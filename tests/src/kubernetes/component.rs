@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::enclosure::bound_to_launcher;
@@ -115,7 +115,7 @@ impl Component {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// `kill -9`.
+    /// `kill -9` of it and its children.
     pub fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
         // Fails only when it has been waited for.
@@ -124,7 +124,13 @@ impl Component {
 
     /// Asks it to end, and kills it when it does not.
     pub fn stop(&mut self) {
-        self.signal(Signal::SIGTERM);
+        self.stop_by(Signal::SIGTERM);
+    }
+
+    /// The same with the signal that it understands so.
+    pub(crate) fn stop_by(&mut self, signal: Signal) {
+        // Its children are its own to stop. Fails only when it has ended.
+        let _ = kill(self.pid(), signal);
         let deadline = Instant::now() + PATIENCE;
         while self.is_running() {
             if Instant::now() > deadline {
@@ -134,12 +140,12 @@ impl Component {
         }
     }
 
-    /// Stops it where it stands; its sockets stay open.
+    /// Stops it and its children where they stand; their sockets stay open.
     pub fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
     }
 
-    /// Lets it run again.
+    /// Lets them run again.
     pub fn thaw(&self) {
         self.signal(Signal::SIGCONT);
     }
@@ -166,11 +172,17 @@ impl Component {
         lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n")
     }
 
+    /// Sends a signal to the program first, so that it starts no new children, then to them.
     fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().cast_signed());
-        // It leads a group of its own; between fork and that, the signal goes to it alone. Both fail
-        // only when it has ended.
-        let _ = killpg(pid, signal).or_else(|_| kill(pid, signal));
+        let children = children(self.pid());
+        for process in std::iter::once(self.pid()).chain(children) {
+            // One that has ended meanwhile needs no signal.
+            let _ = kill(process, signal);
+        }
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
     }
 }
 
@@ -178,6 +190,22 @@ impl Drop for Component {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The children of a process.
+fn children(parent: Pid) -> Vec<Pid> {
+    let lists = std::fs::read_dir(format!("/proc/{parent}/task"));
+    lists
+        .into_iter()
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("children")).ok())
+        .flat_map(|list| {
+            let pids = list.split_whitespace();
+            pids.filter_map(|pid| pid.parse().ok())
+                .map(Pid::from_raw)
+                .collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 fn launch(program: &Program, launcher: &Launcher, log: &std::path::Path) -> Child {

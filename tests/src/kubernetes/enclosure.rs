@@ -71,8 +71,10 @@ impl Enclosure {
                 )
             })
             .expect("namespaces of our own");
+        let mut pause = bound_to_launcher(&Command::new(built("pause")));
+        pause.stdin(Stdio::null()).stdout(Stdio::null());
         let holder = launcher
-            .spawn(bound_to_launcher(&Command::new(built("pause"))))
+            .spawn(pause)
             .map(Holder)
             .expect("the first process of the namespaces");
         let enclosure = Self::new(Some(holder), launcher);

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use tokio_postgres::{Client, NoTls};
 use trunkline_cli::postgres::Installation;
@@ -98,12 +99,7 @@ impl Postgres {
             server: enclosure.start(program),
             address,
         };
-        eventually("PostgreSQL", PATIENCE, async || {
-            postgres.server.check();
-            let login = url(&postgres.superuser());
-            tokio_postgres::connect(&login, NoTls).await.map(drop)
-        })
-        .await;
+        postgres.ready().await;
         postgres
     }
 
@@ -145,9 +141,39 @@ impl Postgres {
         login
     }
 
-    /// The server's process, to be stopped, frozen and started again.
-    pub fn server(&mut self) -> &mut Component {
-        &mut self.server
+    /// `kill -9` of every process of the server.
+    pub fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    /// Stops the server as an administrator does (`pg_ctl stop -m fast`).
+    pub fn shut_down(&mut self) {
+        self.server.stop_by(Signal::SIGINT);
+    }
+
+    /// Stops every process of the server where it stands; its sockets stay open.
+    pub fn freeze(&self) {
+        self.server.freeze();
+    }
+
+    /// Lets them run again.
+    pub fn thaw(&self) {
+        self.server.thaw();
+    }
+
+    /// Starts the server after its end and waits until it takes connections.
+    pub async fn start_again(&mut self) {
+        self.server.start_again();
+        self.ready().await;
+    }
+
+    async fn ready(&mut self) {
+        let login = url(&self.superuser());
+        eventually("PostgreSQL", PATIENCE, async || {
+            self.server.check();
+            tokio_postgres::connect(&login, NoTls).await.map(drop)
+        })
+        .await;
     }
 }
 

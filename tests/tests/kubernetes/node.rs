@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use trunkline_tests::binary;
 use trunkline_tests::kubernetes::{
-    BUSYBOX, Cluster, CommandLine, INGRESS_CLASS, client, eventually, project_image,
+    BUSYBOX, Cluster, CommandLine, INGRESS_CLASS, Postgres, client, eventually, project_image,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -199,20 +199,37 @@ async fn a_pod_sees_an_edited_secret_soon(kubectl: &CommandLine, pods: &Api<Pod>
 
 #[tokio::test]
 #[ignore = "needs Kubernetes: make e2e"]
-async fn everything_stops() {
-    let cluster = Cluster::start().await;
+async fn everything_starts_again_and_stops() {
+    let mut cluster = Cluster::start().await;
     cluster.load_busybox();
     let kubectl = cluster.kubectl();
     kubectl.apply(NAMESPACE).await;
     kubectl.apply(&(secret("value") + "---" + &looker())).await;
     let wait = ["wait", "--for=condition=Ready", "pod/looker", "-n", "smoke"];
     kubectl.run(&wait).await;
+    the_database_comes_back_after_every_end(cluster.postgres_mut()).await;
     let run = Run::of(&cluster);
     assert!(!run.traces().is_empty());
     let stopped = Instant::now();
     drop(cluster);
     println!("stopped in {:?}", stopped.elapsed());
     run.is_gone().await;
+}
+
+async fn the_database_comes_back_after_every_end(postgres: &mut Postgres) {
+    // A session of its own process, which has to end with the server.
+    let session = postgres.connect().await;
+    postgres.kill();
+    postgres.start_again().await;
+    assert!(session.batch_execute("SELECT 1").await.is_err());
+    postgres.shut_down();
+    postgres.start_again().await;
+    postgres
+        .connect()
+        .await
+        .batch_execute("SELECT 1")
+        .await
+        .unwrap();
 }
 
 /// `make cluster` and then `kill -9`: nobody is left to clear up but the kernel and the janitor.
