@@ -7,4 +7,10 @@
 )]
 
 mod control_plane;
+mod deletion;
+mod first_light;
 mod node;
+mod quiet;
+mod refusals;
+mod secrets;
+mod site;

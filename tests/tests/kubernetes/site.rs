@@ -1,0 +1,236 @@
+//! [`Site`]: a namespace with a database and a WebhookCluster, served by an installed operator.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use kube::api::Patch;
+use kube::{Api, ResourceExt};
+use tokio::sync::OnceCell;
+use trunkline_crds::{WebhookCluster, WebhookSource};
+use trunkline_tests::kubernetes::{Cluster, CommandLine, DatabaseLogin, INGRESS_CLASS, eventually};
+use trunkline_tests::{Answer, Client, signed_single};
+
+/// The secret of every source of a site.
+pub(crate) const SECRET: &str = "the-shared-secret-of-the-tests";
+/// How long a state that has to come may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The namespace of the operator.
+pub(crate) const OPERATOR_NAMESPACE: &str = "trunkline-system";
+
+/// The cluster with the operator installed by its chart, as a user installs it.
+pub(crate) async fn installed() -> &'static Cluster {
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    let cluster = Cluster::shared().await;
+    INSTALLED
+        .get_or_init(async || {
+            let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/trunkline");
+            let arguments = [
+                "install",
+                "trunkline",
+                chart,
+                "--namespace",
+                OPERATOR_NAMESPACE,
+                "--create-namespace",
+                "--wait",
+                "--timeout",
+                "3m",
+            ];
+            let started = Instant::now();
+            cluster.helm().run(&arguments).await;
+            println!("helm install --wait took {:?}", started.elapsed());
+        })
+        .await;
+    cluster
+}
+
+/// One namespace's database, WebhookCluster `main`, and Secret `signing`.
+pub(crate) struct Site {
+    pub(crate) cluster: &'static Cluster,
+    pub(crate) namespace: String,
+    pub(crate) database: DatabaseLogin,
+    pub(crate) kubectl: CommandLine,
+}
+
+impl Site {
+    /// A namespace that admits only restricted pods, with its database and WebhookCluster. It may
+    /// not be ready when this returns.
+    pub(crate) async fn new(namespace: &str) -> Self {
+        Self::with(namespace, "replicas: 2", "CREATEROLE").await
+    }
+
+    /// The same with fields of the WebhookCluster and options of the database's owner.
+    pub(crate) async fn with(namespace: &str, spec: &str, role_options: &str) -> Self {
+        let cluster = installed().await;
+        let database = cluster
+            .postgres()
+            .create_database(namespace, role_options)
+            .await;
+        let site = Self {
+            cluster,
+            namespace: namespace.to_owned(),
+            kubectl: cluster.kubectl(),
+            database,
+        };
+        let host = site.host();
+        site.kubectl
+            .apply(&format!(
+                "apiVersion: v1
+kind: Namespace
+metadata: {{name: {namespace}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: signing, namespace: {namespace}}}
+stringData: {{secret: {SECRET}}}
+---
+{}
+---
+apiVersion: trunkline.dev/v1alpha1
+kind: WebhookCluster
+metadata: {{name: main, namespace: {namespace}}}
+spec:
+  size: 3xsmall
+  database: {{secretRef: {{name: warehouse}}}}
+  exposure: {{host: {host}, ingress: {{className: {INGRESS_CLASS}}}}}
+  {spec}
+",
+                site.database.secret(namespace, "warehouse")
+            ))
+            .await;
+        site
+    }
+
+    /// The host that the site's Ingress answers to.
+    pub(crate) fn host(&self) -> String {
+        format!("{}.example.com", self.namespace)
+    }
+
+    /// A manifest of a source that verifies with [`SECRET`].
+    pub(crate) fn source(&self, name: &str) -> String {
+        self.source_with(name, "")
+    }
+
+    /// The same with more fields of the spec.
+    pub(crate) fn source_with(&self, name: &str, spec: &str) -> String {
+        format!(
+            "apiVersion: trunkline.dev/v1alpha1
+kind: WebhookSource
+metadata: {{name: {name}, namespace: {}}}
+spec:
+  clusterRef: {{name: main}}
+  verification: {{preset: segment, secrets: [{{secretKeyRef: {{name: signing, key: secret}}}}]}}
+  {spec}
+---
+",
+            self.namespace
+        )
+    }
+
+    /// The sources.
+    pub(crate) async fn sources(&self) -> Api<WebhookSource> {
+        Api::namespaced(self.cluster.client().await, &self.namespace)
+    }
+
+    /// The WebhookCluster.
+    pub(crate) async fn main(&self) -> WebhookCluster {
+        let api: Api<WebhookCluster> =
+            Api::namespaced(self.cluster.client().await, &self.namespace);
+        api.get("main").await.unwrap()
+    }
+
+    /// Changes fields of the WebhookCluster.
+    pub(crate) async fn patch_main(&self, patch: serde_json::Value) {
+        let api: Api<WebhookCluster> =
+            Api::namespaced(self.cluster.client().await, &self.namespace);
+        api.patch("main", &Default::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
+    }
+
+    /// Waits until a source's condition `Ready` has this status and reason, for the generation that
+    /// is there; the source as it is then.
+    pub(crate) async fn ready(&self, source: &str, status: &str, reason: &str) -> WebhookSource {
+        let api = self.sources().await;
+        eventually(
+            &format!("{source} {status} {reason}"),
+            PATIENCE,
+            async || {
+                let object = api.get(source).await.map_err(|error| error.to_string())?;
+                let found = condition(&object, "Ready");
+                let (is, why, message, generation) = found.unwrap_or_default();
+                if is == status && why == reason && generation == object.metadata.generation {
+                    Ok(object)
+                } else {
+                    Err(format!("{is} {why}: {message}"))
+                }
+            },
+        )
+        .await
+    }
+
+    /// Waits until the source is ready; its URL.
+    pub(crate) async fn url(&self, source: &str) -> String {
+        let object = self.ready(source, "True", "Serving").await;
+        object.status.unwrap().url.unwrap()
+    }
+
+    /// A sender that reaches the Ingress controller.
+    pub(crate) fn sender(&self) -> Client {
+        Client::new(SocketAddr::new(self.cluster.node_address().into(), 80))
+    }
+
+    /// Posts a signed event to a URL of the site, on a connection of its own.
+    pub(crate) async fn post(&self, url: &str, event: &str, secret: &str) -> Answer {
+        let path = url
+            .strip_prefix(&format!("http://{}", self.host()))
+            .expect("a URL of the site");
+        let (body, signature) = signed_single(secret.as_bytes(), event);
+        let headers = [
+            ("host", self.host()),
+            ("content-type", "application/json".to_owned()),
+            ("x-signature", signature),
+        ];
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        self.sender().post(path, &headers, body).await.unwrap()
+    }
+
+    /// The rows of a relation.
+    pub(crate) async fn count(&self, relation: &str) -> i64 {
+        let client = self.database.connect().await;
+        let query = format!("SELECT count(*) FROM {relation}");
+        client.query_one(&query, &[]).await.unwrap().get(0)
+    }
+}
+
+/// Status, reason, message and generation of a condition.
+pub(crate) fn condition(
+    source: &WebhookSource,
+    type_: &str,
+) -> Option<(String, String, String, Option<i64>)> {
+    let conditions = &source.status.as_ref()?.conditions;
+    let found = conditions.iter().find(|found| found.type_ == type_)?;
+    Some((
+        found.status.clone(),
+        found.reason.clone(),
+        found.message.clone(),
+        found.observed_generation,
+    ))
+}
+
+/// For messages of failed assertions.
+pub(crate) fn describe(source: &WebhookSource) -> String {
+    let conditions = source
+        .status
+        .as_ref()
+        .map(|status| status.conditions.clone())
+        .unwrap_or_default();
+    let lines: Vec<_> = conditions
+        .iter()
+        .map(|it| format!("{}={} {}: {}", it.type_, it.status, it.reason, it.message))
+        .collect();
+    format!("{}: {}", source.name_any(), lines.join("; "))
+}
