@@ -18,12 +18,15 @@ async fn what_is_described_is_what_is_done() {
             .batch_execute(&format!("CREATE ROLE {analyst}; CREATE ROLE {loader}"))
             .await
             .unwrap();
-        let roles = [
-            Roles::Managed,
-            Roles::Owner,
-            Roles::Provided {
-                ingest_role: loader,
-            },
+        let login = format!("trunkline_{}_ingest_a", database.name);
+        let owner = format!("owner_{}", database.name);
+        let provided = Roles::Provided {
+            ingest_role: loader.clone(),
+        };
+        let (roles, ingest_role) = [
+            (Roles::Managed, login),
+            (Roles::Owner, owner),
+            (provided, loader),
         ][number]
             .clone();
         let mut desired = [source_with("shop", &["x-shop"]), source("web")];
@@ -56,6 +59,9 @@ async fn what_is_described_is_what_is_done() {
                 "{roles:?}"
             );
         }
+        let inserts =
+            format!("SELECT has_table_privilege('{ingest_role}', 'trunkline.events', 'INSERT')");
+        assert_eq!(value(&admin, &inserts).await, "t", "{roles:?}");
         // The login that was described has no password, and is given one.
         let ingest = warehouse
             .ensure_ingest(Some(roles), &SecretBytes::new("p"))
