@@ -1,20 +1,28 @@
 //! The subcommands, and what becomes of their errors.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use tracing_subscriber::EnvFilter;
+use trunkline_model::names::SourceName;
 use trunkline_model::secret::SecretBytes;
 use trunkline_model::verification::Verification;
 use trunkline_operator::manifests::Manifests;
-use trunkline_operator::validate::{Source, validate};
+use trunkline_operator::validate::{Source, Validated, validate};
 
 use crate::dev::{self, DevArgs};
 use crate::files;
+use crate::probe::{self, ProbeArgs};
+use crate::render::{self, RenderArgs};
 use crate::send::{self, SendArgs};
+use crate::status::{self, StatusArgs};
+
+/// How kubectl wants its plugin `trunkline` to be called.
+const PLUGIN: &str = "kubectl-trunkline";
 
 /// Signed webhooks into PostgreSQL
 #[derive(Debug, Parser)]
@@ -30,6 +38,12 @@ enum Command {
     Dev(DevArgs),
     /// Post realistic, signed Segment events to a source and report what came back
     Send(SendArgs),
+    /// Send signed events at a steady rate, follow each to its row, and account for all of them
+    Probe(ProbeArgs),
+    /// Print what the operator would make of some manifests, without a cluster or a database
+    Render(RenderArgs),
+    /// Say how WebhookClusters and WebhookSources of a Kubernetes cluster are, and what to do next
+    Status(StatusArgs),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  trunkline completion bash > /etc/bash_completion.d/trunkline"
@@ -40,6 +54,20 @@ enum Command {
     },
 }
 
+impl Cli {
+    /// The command line of this process. Called as a plugin of kubectl, it says so in its help.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let mut command = Self::command();
+        let program = std::env::args_os().next().map(PathBuf::from);
+        if program.is_some_and(|program| program.file_stem() == Some(PLUGIN.as_ref())) {
+            command = command.bin_name("kubectl trunkline");
+        }
+        let found = Self::from_arg_matches(&command.get_matches());
+        found.unwrap_or_else(|error| error.exit())
+    }
+}
+
 /// Runs a command line. Errors go to standard error with their whole chain, once.
 pub async fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
@@ -48,6 +76,9 @@ pub async fn run(cli: Cli) -> ExitCode {
             dev::run(args).await
         }
         Command::Send(args) => send_events(args).await,
+        Command::Probe(args) => probe::run(args).await,
+        Command::Render(args) => render::run(&args),
+        Command::Status(args) => status::run(args).await,
         Command::Completion { shell } => complete(shell),
     };
     match outcome {
@@ -80,22 +111,8 @@ fn complete(shell: Shell) -> anyhow::Result<ExitCode> {
 
 async fn send_events(args: SendArgs) -> anyhow::Result<ExitCode> {
     let files = files::read(&args.files)?;
-    let manifests = Manifests::parse(files::as_texts(&files))?;
-    let validated = validate(&manifests)?;
-    let source = match validated.sources.get(&args.source) {
-        Some(source) => source.as_ref().map_err(Clone::clone)?,
-        None => {
-            let names: Vec<_> = validated.sources.keys().map(ToString::to_string).collect();
-            anyhow::bail!(
-                "--source: there is no WebhookSource {} in the files; there are: {}",
-                args.source,
-                names.join(", ")
-            );
-        }
-    };
-    if let Some(problem) = source.unavailable.as_ref().map(|found| &found.problem) {
-        anyhow::bail!("{problem}");
-    }
+    let validated = validate(&Manifests::parse(files::as_texts(&files))?)?;
+    let source = served_source(&validated, &args.source)?;
     let url = format!("http://{}{}", dev::DEFAULT_LISTEN, source.path);
     let plan = args.plan(&url, signing_secret(source)).context("--url")?;
     let report = send::execute(plan, args.output).await?;
@@ -104,6 +121,30 @@ async fn send_events(args: SendArgs) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// The source that `--source` names.
+///
+/// # Errors
+/// When there is none, it is invalid, or it cannot be served.
+pub(crate) fn served_source<'a>(
+    validated: &'a Validated,
+    name: &SourceName,
+) -> anyhow::Result<&'a Source> {
+    let source = match validated.sources.get(name) {
+        Some(source) => source.as_ref().map_err(Clone::clone)?,
+        None => {
+            let names: Vec<_> = validated.sources.keys().map(ToString::to_string).collect();
+            anyhow::bail!(
+                "--source: there is no WebhookSource {name} in the files; there are: {}",
+                names.join(", ")
+            );
+        }
+    };
+    match &source.unavailable {
+        Some(unavailable) => anyhow::bail!("{}", unavailable.problem),
+        None => Ok(source),
+    }
 }
 
 /// The secret that a sender would use: the first of the list is the current one.

@@ -8,8 +8,13 @@ mod admin;
 mod app;
 mod dev;
 mod files;
+mod http;
+mod kubernetes;
 pub mod postgres;
+pub mod probe;
+mod render;
 pub mod segment;
 pub mod send;
+mod status;
 
 pub use app::{Cli, run};

@@ -2,10 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = trunkline_cli::Cli::parse();
+    let cli = trunkline_cli::Cli::of_process();
     trunkline_cli::run(cli).await
 }

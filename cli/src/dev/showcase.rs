@@ -12,7 +12,7 @@ use super::database::Database;
 use super::output::Output;
 use super::state::State;
 use crate::app::signing_secret;
-use crate::send::{Plan, Sender, Target};
+use crate::send::{Content, Plan, Sender, Target};
 
 /// Events per request of the second half.
 const BATCH: usize = 20;
@@ -61,7 +61,9 @@ fn plan(
         count,
         rate: None,
         concurrency: NonZeroUsize::MIN.saturating_add(7),
+        new_connections: 0.0,
         batch,
+        content: Content::Shop,
         seed: rand::random(),
     })
 }

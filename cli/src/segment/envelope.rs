@@ -2,6 +2,7 @@
 //!
 //! Fields stand in alphabetical order, which is their order in the JSON.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::EventType;
@@ -50,4 +51,13 @@ pub(super) struct Integrations {
     pub(super) all: Option<bool>,
     #[serde(rename = "Google Analytics 4", skip_serializing_if = "Option::is_none")]
     pub(super) analytics: Option<bool>,
+}
+
+/// Written as JavaScript's `toISOString` writes it: UTC, milliseconds, `Z`.
+pub(super) struct Millis(pub(super) Timestamp);
+
+impl std::fmt::Display for Millis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.3}", self.0)
+    }
 }

@@ -7,9 +7,10 @@ use rand::{Rng, SeedableRng};
 
 use super::catalog::{PEOPLE, Person};
 use super::context::{Context, Origin};
-use super::envelope::{Envelope, Integrations};
+use super::envelope::{Envelope, Integrations, Millis};
+use super::message_ids::MessageIds;
 use super::properties::{self, Traits};
-use super::random::{chance, spread, uuid};
+use super::random::chance;
 use super::{Event, EventType};
 
 /// How often each type occurs among [`CYCLE`] events; about what a shop sends.
@@ -26,17 +27,11 @@ const FREQUENCY: [(EventType, usize); 7] = [
 /// The order of types repeats after this many events, so that any run of this length has them all.
 const CYCLE: usize = 20;
 
-/// The bits of a UUID's second half that are free to choose.
-const UUID_LOW_BITS: u64 = (1 << 62) - 1;
-
 /// Makes Segment's events up. It never ends.
 #[derive(Debug)]
 pub struct EventGenerator {
     rng: StdRng,
-    /// The first half of every `messageId`: what tells the seeds apart.
-    run: u64,
-    /// The second half: what tells the events of a seed apart.
-    sequence: u64,
+    ids: MessageIds,
     cycle: [EventType; CYCLE],
     now: Timestamp,
 }
@@ -53,8 +48,7 @@ impl EventGenerator {
         cycle.shuffle(&mut rng);
         Self {
             rng,
-            run: spread(seed),
-            sequence: 0,
+            ids: MessageIds::new(seed),
             cycle,
             now,
         }
@@ -67,12 +61,8 @@ impl EventGenerator {
 
     /// The next event of this seed.
     pub fn next_event(&mut self) -> Event {
-        // An odd factor gives each number below 2^62 another one, so no two are ever equal, and
-        // neighbours look as different as real ones do.
-        let scattered = (self.sequence + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) & UUID_LOW_BITS;
-        let message_id = uuid(self.run, scattered);
-        let kind = self.cycle[(self.sequence % CYCLE as u64) as usize];
-        self.sequence += 1;
+        let kind = self.cycle[(self.ids.given() % CYCLE as u64) as usize];
+        let message_id = self.ids.next_id();
         let envelope = self.envelope(kind, &message_id);
         // Only a map with keys that are no strings, or a type's own error, fails here; there is
         // neither.
@@ -194,15 +184,6 @@ impl Times {
             received: Millis(received),
             timestamp: Millis(received - waited),
         }
-    }
-}
-
-/// Written as JavaScript's `toISOString` writes it: UTC, milliseconds, `Z`.
-struct Millis(Timestamp);
-
-impl std::fmt::Display for Millis {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.3}", self.0)
     }
 }
 

@@ -12,11 +12,14 @@ mod catalog;
 mod context;
 mod envelope;
 mod generator;
+mod message_ids;
+mod probe;
 mod properties;
 mod random;
 mod signature;
 
 pub use generator::EventGenerator;
+pub use probe::{PROBE_EVENT, ProbeEvents};
 pub use signature::{SIGNATURE_HEADER, sign};
 
 /// The calls of the Segment Spec, and `delete`, which Segment forwards for erasure requests.

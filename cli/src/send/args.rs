@@ -8,7 +8,7 @@ use rand::Rng;
 use trunkline_model::names::SourceName;
 use trunkline_model::secret::SecretBytes;
 
-use super::{Plan, PlanError, Target};
+use super::{Content, Plan, Target, TargetError};
 
 /// Post realistic, signed Segment events to a source and report what came back
 #[derive(Debug, Clone, Args)]
@@ -25,6 +25,10 @@ pub struct SendArgs {
     /// Where to post, if not to the source's path on the address of `trunkline dev`
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
+
+    /// Trust a certificate of an authority in this PEM file too
+    #[arg(long, value_name = "FILE")]
+    pub cacert: Option<PathBuf>,
 
     /// How many events to send
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
@@ -86,21 +90,26 @@ impl SendArgs {
     /// `--url` wins over `url`; without a secret the requests carry no signature.
     ///
     /// # Errors
-    /// [`PlanError`] when the URL is not one that can be posted to.
-    pub fn plan(&self, url: &str, secret: Option<SecretBytes>) -> Result<Plan, PlanError> {
+    /// [`TargetError`] when the URL is not one that can be posted to.
+    pub fn plan(&self, url: &str, secret: Option<SecretBytes>) -> Result<Plan, TargetError> {
         Ok(Plan {
-            target: Target::parse(self.url.as_deref().unwrap_or(url))?,
+            target: Target::parse_trusting(
+                self.url.as_deref().unwrap_or(url),
+                self.cacert.as_deref(),
+            )?,
             secret,
             count: self.count,
             rate: self.rate,
             concurrency: self.concurrency,
+            new_connections: 0.0,
             batch: self.batch,
+            content: Content::Shop,
             seed: self.seed.unwrap_or_else(|| rand::rng().random()),
         })
     }
 }
 
-fn parse_rate(text: &str) -> Result<f64, String> {
+pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
         _ => Err("give a number of events per second above 0, such as 500 or 0.5".to_owned()),

@@ -1,7 +1,7 @@
 //! `trunkline send`: posts made-up Segment events to a source and measures the answers.
 //!
 //! The way of an event: `producer` makes and signs requests on a thread of its own, `worker` sends
-//! them over one connection each, `tally` counts, [`Report`] tells. A test uses [`Sender`] with an
+//! them over connections of `http`, `tally` counts, [`Report`] tells. A test uses [`Sender`] with an
 //! observer, which learns of every request what was sent and what came back.
 //!
 //! Invariant: every request is sent at most once and counted exactly once; nothing is retried.
@@ -23,12 +23,16 @@ use std::io;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+pub use crate::http::{Failure, Target, TargetError};
+pub(crate) use args::parse_rate;
 pub use args::{OutputFormat, SendArgs};
 pub use engine::Sender;
-pub use plan::{Plan, PlanError, Target};
+pub use plan::{Content, Plan};
 pub use progress::Counters;
+pub(crate) use progress::show;
 pub use report::{Latency, Report};
-pub use request::{Failure, Outcome, SentEvent, SentRequest};
+pub use request::{Outcome, SentEvent, SentRequest};
+pub(crate) use worker::{headers, headers_of};
 
 /// Sends what the plan says, with a progress line on standard error and the report on standard
 /// output. SIGINT and SIGTERM stop the sending; what is under way is waited for and reported.

@@ -8,9 +8,9 @@ use hyper::header::HeaderValue;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::plan::Plan;
+use super::plan::{Content, Plan};
 use super::request::{SentEvent, SentRequest};
-use crate::segment::{EventGenerator, sign};
+use crate::segment::{Event, EventGenerator, ProbeEvents, sign};
 
 /// Makes requests until the plan is fulfilled or nobody takes them. Blocks while the queue is full.
 pub(super) fn produce(plan: &Plan, queue: &mpsc::Sender<SentRequest>) {
@@ -21,10 +21,42 @@ pub(super) fn produce(plan: &Plan, queue: &mpsc::Sender<SentRequest>) {
     }
 }
 
+/// Where the events come from.
+enum Events {
+    Shop(Box<EventGenerator>),
+    Probe(ProbeEvents),
+}
+
+impl Events {
+    fn new(content: Content, seed: u64) -> Self {
+        let now = Timestamp::now();
+        match content {
+            Content::Shop => Self::Shop(Box::new(EventGenerator::new(seed, now))),
+            Content::Probe => Self::Probe(ProbeEvents::new(seed, now)),
+        }
+    }
+
+    fn set_now(&mut self, now: Timestamp) {
+        match self {
+            Self::Shop(events) => events.set_now(now),
+            Self::Probe(events) => events.set_now(now),
+        }
+    }
+
+    fn next_event(&mut self) -> Event {
+        match self {
+            Self::Shop(events) => events.next_event(),
+            Self::Probe(events) => events.next_event(),
+        }
+    }
+}
+
 /// The requests of a plan, in their order.
 pub(super) struct Requests<'a> {
     plan: &'a Plan,
-    generator: EventGenerator,
+    events: Events,
+    /// Requests made so far.
+    requests: u64,
     /// Events made so far.
     made: u64,
 }
@@ -33,7 +65,8 @@ impl<'a> Requests<'a> {
     pub(super) fn new(plan: &'a Plan) -> Self {
         Self {
             plan,
-            generator: EventGenerator::new(plan.seed, Timestamp::now()),
+            events: Events::new(plan.content, plan.seed),
+            requests: 0,
             made: 0,
         }
     }
@@ -56,11 +89,11 @@ impl Iterator for Requests<'_> {
             .batch
             .map_or(1, |batch| batch.get() as u64)
             .min(left);
-        self.generator.set_now(Timestamp::now());
+        self.events.set_now(Timestamp::now());
         let mut body = String::new();
         let mut events = Vec::with_capacity(size as usize);
         for _ in 0..size {
-            let event = self.generator.next_event();
+            let event = self.events.next_event();
             if self.plan.batch.is_some() {
                 body.push(if events.is_empty() { '[' } else { ',' });
             }
@@ -76,6 +109,10 @@ impl Iterator for Requests<'_> {
             body.push(']');
         }
         self.made += size;
+        self.requests += 1;
+        // As many of any number of requests as the share says, spread evenly.
+        let alone = |requests: u64| (requests as f64 * self.plan.new_connections).floor();
+        let is_alone = alone(self.requests) > alone(self.requests - 1);
         let signature = self.plan.secret.as_ref().and_then(|secret| {
             let signed = events
                 .first()
@@ -86,6 +123,7 @@ impl Iterator for Requests<'_> {
             body: Bytes::from(body),
             signature,
             events,
+            is_alone,
             due,
         })
     }
@@ -99,17 +137,22 @@ mod tests {
     use std::num::NonZeroUsize;
     use trunkline_model::secret::SecretBytes;
 
-    fn requests(count: u64, batch: Option<usize>, rate: Option<f64>) -> Vec<SentRequest> {
-        let plan = Plan {
+    fn plan(count: u64, batch: Option<usize>, rate: Option<f64>) -> Plan {
+        Plan {
             target: Target::parse("http://127.0.0.1/").unwrap(),
             secret: Some(SecretBytes::new("hush")),
             count,
             rate,
             concurrency: NonZeroUsize::MIN,
+            new_connections: 0.0,
             batch: batch.map(|batch| batch.try_into().unwrap()),
+            content: Content::Shop,
             seed: 9,
-        };
-        Requests::new(&plan).collect()
+        }
+    }
+
+    fn requests(count: u64, batch: Option<usize>, rate: Option<f64>) -> Vec<SentRequest> {
+        Requests::new(&plan(count, batch, rate)).collect()
     }
 
     #[test]
@@ -151,6 +194,19 @@ mod tests {
     #[test]
     fn a_batch_of_one_is_still_an_array() {
         assert!(requests(1, Some(1), None)[0].body().starts_with(b"[{"));
+    }
+
+    #[test]
+    fn the_share_of_new_connections_is_spread_evenly() {
+        let plan = Plan {
+            new_connections: 0.25,
+            content: Content::Probe,
+            ..plan(12, None, None)
+        };
+        let alone: Vec<bool> = Requests::new(&plan)
+            .map(|request| request.is_alone)
+            .collect();
+        assert_eq!(alone, [false, false, false, true].repeat(3));
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Counters {
 
 /// Shows the counters on standard error until it is dropped: as one moving line on a terminal, else
 /// as a line every few seconds, so that a log stays readable.
-pub(super) async fn show(counters: &Counters, total: u64) {
+pub(crate) async fn show(counters: &Counters, total: u64) {
     if std::io::stderr().is_terminal() {
         show_on_terminal(counters, total).await;
     } else {

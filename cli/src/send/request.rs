@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::header::HeaderValue;
 
+use crate::http::{Answer, Failure};
 use crate::segment::EventType;
 
 /// A request as it goes over the wire.
@@ -14,6 +15,8 @@ pub struct SentRequest {
     pub(super) body: Bytes,
     pub(super) signature: Option<HeaderValue>,
     pub(super) events: Vec<SentEvent>,
+    /// Whether it goes over a connection opened for it alone.
+    pub(super) is_alone: bool,
     /// When it is meant to be sent, from the start of the run on.
     pub(super) due: Option<Duration>,
 }
@@ -26,10 +29,25 @@ pub struct SentEvent {
     /// The event's `type`.
     pub r#type: EventType,
     /// Where the event stands in the body.
-    pub(super) place: Range<usize>,
+    pub(crate) place: Range<usize>,
 }
 
 impl SentRequest {
+    /// A request to be sent at once, on a connection of its own.
+    pub(crate) fn alone(
+        body: Bytes,
+        signature: Option<HeaderValue>,
+        events: Vec<SentEvent>,
+    ) -> Self {
+        Self {
+            body,
+            signature,
+            events,
+            is_alone: true,
+            due: None,
+        }
+    }
+
     /// The whole body, byte for byte.
     #[must_use]
     pub fn body(&self) -> &Bytes {
@@ -62,20 +80,21 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    pub(crate) fn new(result: Result<Answer, Failure>, latency: Duration) -> Self {
+        let (result, refusal) = match result {
+            Ok(answer) => (Ok(answer.status), answer.refusal),
+            Err(failure) => (Err(failure), String::new()),
+        };
+        Self {
+            result,
+            latency,
+            refusal,
+        }
+    }
+
     /// Whether the answer was 2xx, by which the receiver says that the events are committed.
     #[must_use]
     pub fn is_acknowledged(&self) -> bool {
         matches!(self.result, Ok(200..=299))
     }
-}
-
-/// Why a request has no answer. The receiver may have committed its events or not.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// No answer in time.
-    #[error("no answer within {} s", super::worker::TIMEOUT.as_secs())]
-    Timeout,
-    /// The connection was refused, or broke before an answer.
-    #[error("{0}")]
-    Connection(String),
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use super::request::{Failure, Outcome, SentRequest};
+use super::request::{Outcome, SentRequest};
+use crate::http::Failure;
 
 /// Counts and latencies. Latencies are in microseconds, kept to three significant digits.
 #[derive(Debug)]
@@ -81,12 +82,7 @@ mod tests {
 
     #[test]
     fn latencies_of_all_sizes_make_the_percentiles() {
-        let request = SentRequest {
-            body: Bytes::new(),
-            signature: None,
-            events: Vec::new(),
-            due: None,
-        };
+        let request = SentRequest::alone(Bytes::new(), None, Vec::new());
         let mut total = Tally::default();
         // 1,000 latencies, 10 ms to 10 s.
         for n in 1..=1_000 {

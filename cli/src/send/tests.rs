@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trunkline_model::secret::SecretBytes;
 
-use super::{Failure, Plan, Sender, Target};
+use super::{Content, Failure, Plan, Sender, Target};
 use crate::segment::sign;
 
 /// A request as the receiver saw it.
@@ -89,7 +89,9 @@ fn plan(address: SocketAddr) -> Plan {
         count: 100,
         rate: None,
         concurrency: NonZeroUsize::new(4).unwrap(),
+        new_connections: 0.0,
         batch: None,
+        content: Content::Shop,
         seed: 1,
     }
 }
@@ -190,6 +192,19 @@ async fn a_receiver_that_closes_after_each_answer_costs_connections_and_no_error
         .await;
     assert_eq!(report.statuses, [(200, 100)].into());
     assert_eq!(seen.lock().unwrap().connections, 100);
+}
+
+#[tokio::test]
+async fn a_share_of_the_requests_opens_connections_of_its_own() {
+    let (address, seen) = receiver(|_| respond(200, "")).await;
+    let plan = Plan {
+        new_connections: 0.5,
+        ..plan(address)
+    };
+    let report = Sender::new(plan).run(CancellationToken::new()).await;
+    assert_eq!(report.statuses, [(200, 100)].into());
+    let connections = seen.lock().unwrap().connections;
+    assert!((51..=54).contains(&connections), "{connections}");
 }
 
 #[tokio::test]

@@ -1,0 +1,213 @@
+//! [`Target`]: a URL, taken apart.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use hyper::Uri;
+use rustls_platform_verifier::Verifier;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{self, ClientConfig, crypto::ring};
+
+/// An `http` or `https` URL, taken apart, and for `https` what its certificate is checked with.
+#[derive(Clone)]
+pub struct Target {
+    /// A name or an address, without the brackets of IPv6.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// The header `Host`: the URL's authority as it was written.
+    pub(crate) authority: String,
+    /// What the request line names: path and query.
+    pub(crate) path: Uri,
+    pub(super) tls: Option<Tls>,
+}
+
+/// TLS to one server.
+#[derive(Clone)]
+pub(super) struct Tls {
+    pub(super) connector: TlsConnector,
+    pub(super) name: ServerName<'static>,
+}
+
+/// Why a URL cannot be posted to.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// It is no URL, or one without a scheme or a host.
+    #[error(
+        "url {0:?} is not complete; give one such as http://127.0.0.1:8080/webhooks/default/segment"
+    )]
+    NotAUrl(String),
+    /// Only HTTP is spoken.
+    #[error("url {url:?} has the scheme {scheme}; give an http:// or https:// URL")]
+    Scheme {
+        /// The URL.
+        url: String,
+        /// Its scheme.
+        scheme: String,
+    },
+    /// `http://user:password@host/`.
+    #[error("the url carries a user name; give it without the part before the @")]
+    UserInfo,
+    /// The file of certificates cannot be used.
+    #[error("--cacert {file}: {reason}; give a PEM file of the authority's certificates")]
+    Certificates {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is nothing that the server's certificate could be checked with.
+    #[error(
+        "no certificate authority can be trusted; install the system's certificates or give --cacert"
+    )]
+    NoRoots(#[source] rustls::Error),
+}
+
+impl Target {
+    /// Takes a URL apart. A certificate is checked with the authorities that the system trusts.
+    ///
+    /// # Errors
+    /// [`TargetError`] with the URL and what to write instead.
+    pub fn parse(url: &str) -> Result<Self, TargetError> {
+        Self::parse_trusting(url, None)
+    }
+
+    /// The same, and a certificate may also be one of an authority in a PEM file.
+    ///
+    /// # Errors
+    /// [`TargetError`], also when the file cannot be used.
+    pub fn parse_trusting(url: &str, authorities: Option<&Path>) -> Result<Self, TargetError> {
+        let incomplete = || TargetError::NotAUrl(url.to_owned());
+        let uri: Uri = url.parse().map_err(|_| incomplete())?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(incomplete());
+        };
+        if authority.as_str().contains('@') {
+            return Err(TargetError::UserInfo);
+        }
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let (default_port, tls) = match scheme {
+            "http" => (80, None),
+            "https" => {
+                let name = ServerName::try_from(host.clone()).map_err(|_| incomplete())?;
+                let connector = connector(authorities)?;
+                (443, Some(Tls { connector, name }))
+            }
+            _ => {
+                return Err(TargetError::Scheme {
+                    url: url.to_owned(),
+                    scheme: scheme.to_owned(),
+                });
+            }
+        };
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        Ok(Self {
+            host,
+            port: authority.port_u16().unwrap_or(default_port),
+            authority: authority.to_string(),
+            path: path.parse().map_err(|_| incomplete())?,
+            tls,
+        })
+    }
+}
+
+fn connector(authorities: Option<&Path>) -> Result<TlsConnector, TargetError> {
+    let more = match authorities {
+        None => Vec::new(),
+        Some(file) => certificates(file)?,
+    };
+    let provider = Arc::new(ring::default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| Ok((builder, Verifier::new_with_extra_roots(more, provider)?)))
+        .map_err(TargetError::NoRoots)
+        .map(|(builder, verifier)| {
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(verifier))
+                .with_no_client_auth()
+        })?;
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TargetError> {
+    let refuse = |reason: String| TargetError::Certificates {
+        file: file.display().to_string(),
+        reason,
+    };
+    let certificates = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| refuse(error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(refuse("it holds no certificate".to_owned()));
+    }
+    Ok(certificates)
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Target({self})")
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority, self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_taken_apart() {
+        for (url, host, port, path) in [
+            (
+                "http://127.0.0.1:8080/webhooks/a/b?t=1",
+                "127.0.0.1",
+                8080,
+                "/webhooks/a/b?t=1",
+            ),
+            ("http://[::1]:9/x", "::1", 9, "/x"),
+            ("http://hooks.example", "hooks.example", 80, "/"),
+            ("https://hooks.example/x", "hooks.example", 443, "/x"),
+        ] {
+            let target = Target::parse(url).unwrap();
+            assert_eq!((target.host.as_str(), target.port), (host, port), "{url}");
+            assert_eq!(target.path, path, "{url}");
+            assert_eq!(target.tls.is_some(), url.starts_with("https"), "{url}");
+            assert!(target.to_string().starts_with(url), "{target}");
+        }
+    }
+
+    #[test]
+    fn half_urls_and_other_schemes_are_refused_with_what_to_write() {
+        for wrong in [
+            "/webhooks/a/b",
+            "127.0.0.1:8080",
+            "",
+            "http://",
+            "not a url",
+            "ftp://hooks.example/x",
+        ] {
+            let error = Target::parse(wrong).unwrap_err();
+            assert!(error.to_string().contains("http://"), "{wrong}: {error}");
+        }
+        let error = Target::parse("http://me:hunter2@h/").unwrap_err();
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for path in [file.path(), Path::new("/nowhere.pem")] {
+            let error = Target::parse_trusting("https://h/", Some(path)).unwrap_err();
+            let name = path.display().to_string();
+            assert!(error.to_string().contains(&name), "{error}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Where to post, with which secret, and where the rows are: from files or from a Kubernetes
+//! cluster, by the operator's own validation either way.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client};
+use trunkline_crds::{WebhookCluster, WebhookSource};
+use trunkline_model::names::SourceName;
+use trunkline_model::secret::SecretBytes;
+use trunkline_model::verification::{Coverage, Verification};
+use trunkline_operator::build::limits;
+use trunkline_operator::manifests::{Located, Manifests};
+use trunkline_operator::validate::{DatabaseAccess, Source, Validated, validate};
+
+use super::args::ProbeArgs;
+use super::run::{Options, RowsAt};
+use crate::app::{served_source, signing_secret};
+use crate::dev;
+use crate::files;
+use crate::kubernetes::explain;
+use crate::send::Target;
+
+/// Finds out everything that the command line leaves open.
+pub(super) async fn options(args: &ProbeArgs) -> anyhow::Result<Options> {
+    let (validated, url) = if args.files.is_empty() {
+        from_cluster(args).await?
+    } else {
+        let files = files::read(&args.files)?;
+        let validated = validate(&Manifests::parse(files::as_texts(&files))?)?;
+        let path = &served_source(&validated, &args.source)?.path;
+        let url = format!("http://{}{path}", dev::DEFAULT_LISTEN);
+        (validated, Some(url))
+    };
+    let source = served_source(&validated, &args.source)?;
+    let url = args.url.clone().or(url).with_context(|| {
+        format!(
+            "WebhookSource {} has no URL, since it has not been ready yet; trunkline status -n {} {} \
+             says why",
+            args.source,
+            args.source.namespace(),
+            args.source.name()
+        )
+    })?;
+    let rows = if args.no_rows {
+        None
+    } else {
+        Some(RowsAt {
+            url: database_url(args, &validated)?,
+            relation: source.schema.events(),
+        })
+    };
+    Ok(Options {
+        target: Target::parse_trusting(&url, args.cacert.as_deref()).context("--url")?,
+        secret: signing_secret(source),
+        splits_arrays: source.split_arrays,
+        strict: is_strict(source),
+        first_request: args
+            .first_request
+            .unwrap_or_else(|| limits(&validated.cluster).max_body_bytes),
+        duration: args.duration,
+        rate: args.rate,
+        concurrency: args.concurrency,
+        new_connections: args.new_connections,
+        rows,
+        seed: rand::random(),
+    })
+}
+
+fn is_strict(source: &Source) -> bool {
+    match &source.verification {
+        Verification::None => false,
+        Verification::Hmac(scheme) => !scheme.coverage.contains(&Coverage::FirstElement),
+    }
+}
+
+fn database_url(args: &ProbeArgs, validated: &Validated) -> anyhow::Result<SecretBytes> {
+    match (&args.database_url, &validated.cluster.database) {
+        (Some(url), _) => Ok(SecretBytes::new(url.clone().into_bytes())),
+        (None, DatabaseAccess::Url(url)) => Ok(url.clone()),
+        (None, DatabaseAccess::Absent { secret }) => anyhow::bail!(
+            "the Secret {secret:?} of the database is not there; give --database-url, or --no-rows \
+             to look for no rows"
+        ),
+    }
+}
+
+/// Reads the source, its cluster and their Secrets. Whoever may not read a Secret hears which.
+async fn from_cluster(args: &ProbeArgs) -> anyhow::Result<(Validated, Option<String>)> {
+    let client = args.kubernetes.client().await?;
+    let name = &args.source;
+    let namespace = name.namespace();
+    let source: WebhookSource = get(&client, namespace, name.name()).await?;
+    let cluster: WebhookCluster = get(&client, namespace, &source.spec.cluster_ref.name).await?;
+    let url = source.status.as_ref().and_then(|status| status.url.clone());
+
+    let signing = source.spec.verification.secrets.iter();
+    let mut secrets: BTreeSet<&str> = signing
+        .map(|secret| secret.secret_key_ref.name.as_str())
+        .collect();
+    if args.database_url.is_none() && !args.no_rows {
+        secrets.insert(&cluster.spec.database.secret_ref.name);
+    }
+    let mut manifests = Manifests::default();
+    for secret in secrets {
+        if let Some(data) = secret_data(&client, name, secret).await? {
+            manifests
+                .secrets
+                .insert((namespace.to_owned(), secret.to_owned()), data);
+        }
+    }
+    manifests.clusters.push(located(cluster));
+    manifests.sources.push(located(source));
+    Ok((validate(&manifests)?, url))
+}
+
+fn located<T>(object: T) -> Located<T> {
+    Located { file: None, object }
+}
+
+async fn get<K>(client: &Client, namespace: &str, name: &str) -> anyhow::Result<K>
+where
+    K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+        + Clone
+        + serde::de::DeserializeOwned
+        + std::fmt::Debug,
+{
+    Api::<K>::namespaced(client.clone(), namespace)
+        .get(name)
+        .await
+        .map_err(explain)
+}
+
+async fn secret_data(
+    client: &Client,
+    source: &SourceName,
+    name: &str,
+) -> anyhow::Result<Option<trunkline_operator::manifests::SecretData>> {
+    let secret = Api::<Secret>::namespaced(client.clone(), source.namespace())
+        .get_opt(name)
+        .await
+        .map_err(explain)
+        .with_context(|| {
+            format!(
+                "Secret {}/{name} cannot be read; give the source and its Secrets with -f, and the \
+                 database with --database-url",
+                source.namespace()
+            )
+        })?;
+    let data = secret.map(|secret| secret.data.unwrap_or_default());
+    Ok(data.map(|data| {
+        data.into_iter()
+            .map(|(key, value)| (key, SecretBytes::new(value.0)))
+            .collect()
+    }))
+}
