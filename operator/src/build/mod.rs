@@ -12,8 +12,8 @@ mod sizes;
 pub use configuration::{
     CLUSTER_FILE, EntryInputs, SOURCE_FILES, configuration, entry, source_file, source_file_index,
 };
-pub(crate) use desired::readers;
 pub use desired::desired_source;
+pub(crate) use desired::readers;
 pub use objects::{
     ADMIN_PORT, CLUSTER_LABEL, CONFIGURATION_ANNOTATION, MANAGED_BY, ObjectInputs, Objects,
     base_url, configuration_secrets, object_name, objects, selector_labels, shard_names,

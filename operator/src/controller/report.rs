@@ -24,6 +24,10 @@ use crate::status::{
 };
 use crate::validate::{Cluster, DatabaseAccess, Roles};
 
+/// How long an Ingress controller may take to hear of endpoints: skipper asks every 3 seconds, the
+/// others watch.
+const PROXY_DELAY: Duration = Duration::from_secs(4);
+
 /// What a reconciliation has come to.
 pub(super) struct Report<'a> {
     pub(super) name: &'a ClusterName,
@@ -46,6 +50,7 @@ pub(super) async fn report(
     report: &Report<'_>,
 ) -> Result<bool, ApplyError> {
     let pods = pods(context, memory, report.name);
+    let are_pods_known = are_known(memory, report.cluster);
     let database = database(report);
     let now = Timestamp::now();
     let mut ready_sources = 0;
@@ -69,6 +74,7 @@ pub(super) async fn report(
             storage: storage(placement, &relation, &database),
             wish: memory.wish(name, &text, report.wish),
             pods: &pods,
+            are_pods_known,
             url: url(
                 report.cluster,
                 outcome.as_ref().ok().map(|it| it.path.as_str()),
@@ -92,6 +98,15 @@ pub(super) async fn report(
         context.metrics.wrote(1);
     }
     Ok(is_settled)
+}
+
+/// Whether what stands in front of the pods knows one of them. An Ingress controller asks for
+/// endpoints every few seconds, and answers 502 until then: senders that come with the first pods
+/// would be refused right after Ready.
+fn are_known(memory: &ClusterMemory, cluster: &Result<Cluster, Problems>) -> bool {
+    let is_exposed = cluster.as_ref().is_ok_and(|it| it.exposure.is_some());
+    let longest = memory.listed.values().map(Instant::elapsed).max();
+    !is_exposed || longest.is_some_and(|longest| longest >= PROXY_DELAY)
 }
 
 /// The pods in the ready endpoints, and what is heard of them.

@@ -29,6 +29,8 @@ pub struct SourceFindings<'a> {
     pub wish: Option<Wish<'a>>,
     /// The pods in the ready endpoints.
     pub pods: &'a [PodView],
+    /// Whether proxies have had the time to hear of the pods.
+    pub are_pods_known: bool,
     /// Where its sender posts.
     pub url: String,
     /// Whether changes are suspended for the whole cluster.
@@ -246,6 +248,13 @@ fn served(findings: &SourceFindings<'_>, before: Option<&Condition>) -> Finding 
         // Nothing is asked for longer than a moment: what was known stays until it is heard.
         Finding::unchanged(before)
             .unwrap_or_else(|| Finding::unknown("Progressing", "the pods are being asked"))
+    } else if !findings.are_pods_known {
+        Finding::unchanged(before).unwrap_or_else(|| {
+            Finding::unknown(
+                "Progressing",
+                "every ready pod serves it; proxies are hearing of the pods",
+            )
+        })
     } else {
         all_serve(pods)
     }

@@ -93,6 +93,7 @@ fn status(
         storage,
         wish,
         pods,
+        are_pods_known: true,
         url: "http://h/webhooks/default/segment".to_owned(),
         is_cluster_suspended: false,
         now: Timestamp::from_second(1000).unwrap(),

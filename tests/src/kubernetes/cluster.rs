@@ -113,6 +113,14 @@ impl Cluster {
         }
     }
 
+    /// Gives an image of the node another name, which to a Deployment is another image.
+    ///
+    /// # Panics
+    /// When there is no such image.
+    pub fn tag_image(&self, image: &str, other: &str) {
+        images::tag(&self.enclosure, image, other);
+    }
+
     /// Makes [`images::BUSYBOX`] available.
     ///
     /// # Panics

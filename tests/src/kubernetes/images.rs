@@ -61,6 +61,15 @@ pub(crate) fn load(enclosure: &Enclosure, archive: &Path) {
     );
 }
 
+/// Names an image of the node once more.
+pub(crate) fn tag(enclosure: &Enclosure, image: &str, other: &str) {
+    let namespace = ["--address", CONTAINERD, "--namespace", "k8s.io"];
+    enclosure.run(
+        "ctr",
+        &[&namespace[..], &["images", "tag", "--force", image, other]].concat(),
+    );
+}
+
 fn archive(image: &str, binary: &Path, folder: &Path) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/image-archive");
     let archive = folder

@@ -105,7 +105,7 @@ async fn a_foreign_label_survives_and_an_owned_field_is_put_back() {
     .await;
     let patch = json!({
         "metadata": {"labels": {"foreign": "1"}},
-        "spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}},
+        "spec": {"template": {"spec": {"terminationGracePeriodSeconds": 11}}},
     });
     deployments
         .patch("main-ingester", &Default::default(), &Patch::Merge(patch))
