@@ -84,6 +84,12 @@ impl Database {
         self.ingest_url.replace(&own, &format!(":{port}/"))
     }
 
+    /// Where the superuser connects.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
     /// The port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hyper::Uri;
+use hyper::http::uri::Authority;
 use rustls_platform_verifier::Verifier;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -14,7 +15,7 @@ use tokio_rustls::rustls::{self, ClientConfig, crypto::ring};
 /// An `http` or `https` URL, taken apart, and for `https` what its certificate is checked with.
 #[derive(Clone)]
 pub struct Target {
-    /// A name or an address, without the brackets of IPv6.
+    /// Where the connection goes: a name or an address, without the brackets of IPv6.
     pub(crate) host: String,
     pub(crate) port: u16,
     /// The header `Host`: the URL's authority as it was written.
@@ -34,6 +35,9 @@ pub(super) struct Tls {
 /// Why a URL cannot be posted to.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
+    /// What to connect to is not a host and a port.
+    #[error("{0:?} is not HOST:PORT; give one such as 192.0.2.7:443 or [2001:db8::7]:443")]
+    NotAnAddress(String),
     /// It is no URL, or one without a scheme or a host.
     #[error(
         "url {0:?} is not complete; give one such as http://127.0.0.1:8080/webhooks/default/segment"
@@ -111,6 +115,27 @@ impl Target {
             tls,
         })
     }
+
+    /// The same URL by way of another address, `HOST:PORT`: the server is told the URL's host, and
+    /// its certificate has to be for that.
+    ///
+    /// # Errors
+    /// [`TargetError::NotAnAddress`].
+    pub fn connecting_to(self, address: &str) -> Result<Self, TargetError> {
+        let (host, port) = host_and_port(address)?;
+        Ok(Self { host, port, ..self })
+    }
+}
+
+/// Takes `HOST:PORT` apart; an IPv6 address stands in brackets.
+fn host_and_port(text: &str) -> Result<(String, u16), TargetError> {
+    let refuse = || TargetError::NotAnAddress(text.to_owned());
+    let authority: Authority = text.parse().map_err(|_| refuse())?;
+    let port = authority.port_u16().ok_or_else(refuse)?;
+    if authority.as_str().contains('@') || authority.host().is_empty() {
+        return Err(refuse());
+    }
+    Ok((authority.host().trim_matches(['[', ']']).to_owned(), port))
 }
 
 fn connector(authorities: Option<&Path>) -> Result<TlsConnector, TargetError> {
@@ -199,6 +224,32 @@ mod tests {
         }
         let error = Target::parse("http://me:hunter2@h/").unwrap_err();
         assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn another_address_leaves_the_url_as_it_is() {
+        let target = Target::parse("http://hooks.example/x").unwrap();
+        for (address, host, port) in [
+            ("192.0.2.7:8080", "192.0.2.7", 8080),
+            ("[2001:db8::7]:80", "2001:db8::7", 80),
+            ("lb.example:80", "lb.example", 80),
+        ] {
+            let target = target.clone().connecting_to(address).unwrap();
+            assert_eq!((target.host.as_str(), target.port), (host, port));
+            assert_eq!(target.to_string(), "http://hooks.example/x");
+        }
+        for wrong in [
+            "192.0.2.7",
+            ":80",
+            "",
+            "a b:80",
+            "http://h:80",
+            "me@h:80",
+            "h:99999",
+        ] {
+            let refused = target.clone().connecting_to(wrong);
+            assert!(refused.is_err(), "{wrong}: {refused:?}");
+        }
     }
 
     #[test]

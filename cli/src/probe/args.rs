@@ -44,6 +44,10 @@ pub struct ProbeArgs {
     #[arg(long, value_name = "URL")]
     pub(super) url: Option<String>,
 
+    /// Connect to this address whatever the URL's host resolves to, before DNS knows it
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) connect_to: Option<String>,
+
     /// Trust a certificate of an authority in this PEM file too
     #[arg(long, value_name = "FILE")]
     pub(super) cacert: Option<PathBuf>,

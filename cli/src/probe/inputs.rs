@@ -51,8 +51,12 @@ pub(super) async fn options(args: &ProbeArgs) -> anyhow::Result<Options> {
             relation: source.schema.events(),
         })
     };
+    let mut target = Target::parse_trusting(&url, args.cacert.as_deref()).context("--url")?;
+    if let Some(address) = &args.connect_to {
+        target = target.connecting_to(address).context("--connect-to")?;
+    }
     Ok(Options {
-        target: Target::parse_trusting(&url, args.cacert.as_deref()).context("--url")?,
+        target,
         secret: signing_secret(source),
         splits_arrays: source.split_arrays,
         strict: is_strict(source),
