@@ -173,3 +173,69 @@ fn broken(error: impl std::error::Error) -> Failure {
     }
     Failure::Connection(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::crypto::ring;
+    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+    use super::*;
+
+    /// Answers 200 to whatever comes over TLS. Its port, and its certificate as PEM.
+    async fn server() -> (u16, String) {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["hooks.example".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    continue;
+                };
+                let mut request = [0; 1024];
+                let _ = stream.read(&mut request).await;
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                let _ = stream.write_all(answer).await;
+            }
+        });
+        (port, cert.pem())
+    }
+
+    async fn posted(url: &str, port: u16, trusted: Option<&str>) -> Result<u16, Failure> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), trusted.unwrap_or_default()).unwrap();
+        let target = Target::parse_trusting(url, trusted.map(|_| file.path())).unwrap();
+        let target = target.connecting_to(&format!("127.0.0.1:{port}")).unwrap();
+        let answer = post(&mut None, &target, HeaderMap::new(), Bytes::new()).await;
+        answer.map(|answer| answer.status)
+    }
+
+    #[tokio::test]
+    async fn https_is_spoken_with_whoever_is_trusted_and_nobody_else() {
+        let (port, certificate) = server().await;
+        let url = "https://hooks.example/x";
+        assert_eq!(posted(url, port, Some(&certificate)).await, Ok(200));
+        for (url, trusted) in [
+            (url, None),
+            ("https://other.example/x", Some(&*certificate)),
+        ] {
+            let refused = posted(url, port, trusted).await.unwrap_err().to_string();
+            assert!(refused.contains("certificate"), "{refused}");
+        }
+    }
+}
