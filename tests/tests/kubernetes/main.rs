@@ -13,6 +13,7 @@ mod node;
 mod prober;
 mod quiet;
 mod refusals;
+mod rights;
 mod rolling;
 mod secrets;
 mod site;

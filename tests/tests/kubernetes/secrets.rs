@@ -110,7 +110,7 @@ async fn every_state_of_a_secret_is_said() {
     )
     .await;
     // 503 and never 404: the sender keeps the event and tries again.
-    unavailable_soon(&site, &url, event, second).await;
+    unavailable_soon(&site, &url, event, "hunter2-ends-with-a-newline\n").await;
     nothing_tells_the_value(&site).await;
 }
 
