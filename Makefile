@@ -56,7 +56,7 @@ images: ## write container images under target/images/, without a container engi
 
 .PHONY: e2e
 e2e: images kubernetes ## the tests on a real Kubernetes, which they start themselves (as root)
-	cargo test --locked -p trunkline-tests --test kubernetes -- --ignored
+	cargo test --locked -p trunkline-tests --test kubernetes -- --ignored --test-threads=1
 
 .PHONY: cluster
 cluster: images kubernetes ## a Kubernetes with Trunkline to try things on, until Ctrl-C (as root)
