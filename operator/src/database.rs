@@ -338,7 +338,8 @@ fn reason(error: &trunkline_warehouse::Error) -> &'static str {
         Error::ReadOnly(_) => "ReadOnly",
         Error::NewerLayout { .. } => "LayoutTooNew",
         Error::ForeignSchema { .. } | Error::ForeignRole(_) => "NameTaken",
-        Error::Denied { .. } => "MissingGrant",
+        Error::Denied { .. } | Error::NeedsCreateRole { .. } => "MissingGrant",
+        Error::NoIngestRole { .. } => "RoleNotFound",
         Error::Locked { .. } => "Locked",
         _ => "DatabaseError",
     }

@@ -201,7 +201,16 @@ async fn a_commit_that_fails_leaves_its_shared_session_clean() {
         .await
         .unwrap();
     let connections = "trunkline_ingester_database_connections_total";
-    let before = pooled.ingester.metric(connections, "").await;
+    // The writers connect one by one, also after the ingester is ready.
+    let mut before = -1.0;
+    loop {
+        let now = pooled.ingester.metric(connections, "").await;
+        if now.total_cmp(&before).is_eq() {
+            break;
+        }
+        before = now;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
     let mut client = pooled.ingester.client();
     for _ in 0..20 {
         assert_eq!(pooled.post(&mut client).await.0, 503);

@@ -66,8 +66,11 @@ pub(super) async fn config(
     if let Some(after) = &wait.after {
         let seconds = wait.timeout.unwrap_or(WAIT_SECONDS).min(MAX_WAIT_SECONDS);
         let mut status = instance.config_status();
-        let changed =
-            status.wait_for(|now| now.hash.as_ref().is_some_and(|hash| hash.as_str() != after.as_str()));
+        let changed = status.wait_for(|now| {
+            now.hash
+                .as_ref()
+                .is_some_and(|hash| hash.as_str() != after.as_str())
+        });
         tokio::select! {
             // Each way the answer is what is served by then.
             _ = tokio::time::timeout(Duration::from_secs(seconds), changed) => {}
@@ -84,7 +87,11 @@ fn served(instance: &Instance, known: Option<&str>) -> Served {
     let hash = routing.map(|routing| routing.hash.as_str());
     let sources = || {
         let sources = routing.map(|routing| routing.sources.iter());
-        sources.into_iter().flatten().map(|route| source(route)).collect()
+        sources
+            .into_iter()
+            .flatten()
+            .map(|route| source(route))
+            .collect()
     };
     Served {
         hash: hash.map(str::to_owned),
