@@ -28,7 +28,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use trunkline_operator::manifests::Manifests;
 use trunkline_operator::validate::validate;
-use trunkline_tests::{Client, Dev, PgBouncer, binary};
+use trunkline_tests::{Client, Dev, Example, PgBouncer, binary, repository};
 
 /// What an example says, and what is done instead: free ports, names of this database, less work.
 const SUBSTITUTIONS: &[(&str, &str)] = &[
@@ -41,23 +41,16 @@ const SUBSTITUTIONS: &[(&str, &str)] = &[
     ),
     ("trunkline send ", "trunkline send --url $URL "),
     ("--count 20000", "--count 200"),
+    ("trunkline probe ", "trunkline probe --url $URL --for 1s "),
     // The database of `trunkline dev` is called trunkline.
     ("trunkline_app_", "trunkline_trunkline_"),
 ];
-
-/// A fenced block.
-struct Example {
-    /// File and line, for messages.
-    place: String,
-    /// The words after the fence.
-    info: Vec<String>,
-    text: String,
-}
 
 /// What the examples speak of, running.
 struct Session {
     dev: Dev,
     database: tokio_postgres::Client,
+    database_url: String,
     /// What `dev` said of the source.
     ready: Value,
 }
@@ -84,9 +77,10 @@ impl Session {
         let path = std::env::var("PATH").unwrap();
         let output = Command::new("sh")
             .args(["-euc", &script])
-            .current_dir(root())
+            .current_dir(repository())
             .env("PATH", format!("{programs}:{path}"))
             .env("URL", self.ready["url"].as_str().unwrap())
+            .env("DATABASE_URL", &self.database_url)
             .output()
             .unwrap();
         if output.status.success() {
@@ -221,32 +215,9 @@ fn validate_yaml(place: &str, text: &str) -> Result<(), String> {
     }
 }
 
-/// Every fenced block of a page.
-fn examples(page: &Path) -> Vec<Example> {
-    let text = std::fs::read_to_string(root().join(page)).unwrap();
-    let mut found = Vec::new();
-    let mut lines = text.lines().enumerate();
-    while let Some((number, line)) = lines.next() {
-        let Some(info) = line.trim_start().strip_prefix("```") else {
-            continue;
-        };
-        let indent = line.len() - line.trim_start().len();
-        let block = lines
-            .by_ref()
-            .map(|(_, line)| line.get(indent..).unwrap_or_default())
-            .take_while(|line| !line.starts_with("```"));
-        found.push(Example {
-            place: format!("{}:{}", page.display(), number + 1),
-            info: info.split_whitespace().map(str::to_owned).collect(),
-            text: block.map(|line| format!("{line}\n")).collect(),
-        });
-    }
-    found
-}
-
 /// README.md and the pages of docs/, in the order of their names.
 fn pages() -> Vec<PathBuf> {
-    let mut pages: Vec<_> = std::fs::read_dir(root().join("docs"))
+    let mut pages: Vec<_> = std::fs::read_dir(repository().join("docs"))
         .unwrap()
         .map(|entry| Path::new("docs").join(entry.unwrap().file_name()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
@@ -254,10 +225,6 @@ fn pages() -> Vec<PathBuf> {
     pages.sort();
     pages.insert(0, PathBuf::from("README.md"));
     pages
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -275,10 +242,14 @@ async fn every_example_works() {
     let session = Session {
         dev,
         database,
+        database_url: url.as_str().unwrap().to_owned(),
         ready,
     };
 
-    let examples: Vec<_> = pages().iter().flat_map(|page| examples(page)).collect();
+    let examples: Vec<_> = pages()
+        .iter()
+        .flat_map(|page| Example::of_page(page))
+        .collect();
     let mut mistakes = Vec::new();
     for example in &examples {
         println!("{} {}", example.place, example.info.join(" "));
