@@ -332,6 +332,9 @@ fn controller_manager(kubeconfig: &Path, authority: &Authority, tokens: &Path) -
         .flag("leader-elect", false)
         .flag("secure-port", 0)
         .argument("--use-service-account-credentials")
+        // Its start is hundreds of requests, which the default of 20 a second makes seconds long.
+        .flag("kube-api-qps", 200)
+        .flag("kube-api-burst", 400)
         .file("service-account-private-key-file", tokens)
         .file("root-ca-file", &authority.certificate())
 }

@@ -81,6 +81,14 @@ impl Network {
         enclosure
             .inside(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1"))
             .expect("forwarding between pods");
+        // A packet to a Service that kube-proxy does not know yet would leave by the default route,
+        // and its connection be remembered without a translation: its repetitions would go the same
+        // way. Refused, it is not remembered, and a client that tries again gets through.
+        for chain in ["FORWARD", "OUTPUT"] {
+            let services = self.services();
+            let rule = ["--wait", "-A", chain, "-d", &services, "-j", "REJECT"];
+            enclosure.run("iptables", &rule);
+        }
 
         let all = format!("{}/20", self.address(0));
         ip(&["route", "add", &all, "via", &node.to_string()]);

@@ -332,14 +332,17 @@ async fn rolled_out(kubectl: &CommandLine, what: &str) {
     kubectl.run(&wait).await;
 }
 
-/// The answer to a GET, head and body.
+/// The answer to a GET, head and body, or none for a while.
 async fn get(address: IpAddr, port: u16, host: &str, path: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect((address, port)).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
+    let exchange = async {
+        let mut stream = TcpStream::connect((address, port)).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    };
+    tokio::time::timeout(Duration::from_secs(5), exchange).await?
 }
 
 fn ok(answer: std::io::Result<String>) -> Result<(), String> {
