@@ -13,7 +13,6 @@ mod node;
 mod prober;
 mod quiet;
 mod refusals;
-mod rights;
 mod rolling;
 mod secrets;
 mod site;
