@@ -263,6 +263,7 @@ async fn a_stopped_probe_accounts_for_what_it_sent() {
     });
     let account = Probe::new(options).run(stop).await.unwrap();
     assert!(account.interrupted && account.is_success());
+    assert_eq!(account.unsent, 0);
     assert_eq!(account.rows.unwrap().found, account.sent);
 }
 

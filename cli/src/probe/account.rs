@@ -34,7 +34,8 @@ pub struct Account {
     pub longest_gap_ms: f64,
     /// Seconds from the first request of one event to the last answer.
     pub elapsed_seconds: f64,
-    /// Events that the rate asked for and that were not sent, because answers took too long.
+    /// Events that the rate asked for and that were not sent, because answers took too long; 0 for a
+    /// probe that was stopped.
     pub unsent: u64,
     /// What the `messageId` of every event begins with.
     pub message_id_prefix: String,

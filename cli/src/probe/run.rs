@@ -21,8 +21,10 @@ use crate::send::{Content, Counters, Outcome, Plan, Report, Sender, headers, hea
 
 /// Pause between two looks at the rows.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
-/// After this long without a row an event waits for the last look: the others are looked for often.
+/// After this long without a row an event is left to the count at the end.
 const OVERDUE: Duration = Duration::from_secs(60);
+/// How late a request may be: one that was due is not left out because a timer woke late.
+const LATENESS: Duration = Duration::from_secs(1);
 /// How long rows may take to appear after the last answer. On a primary they are there at once.
 const SETTLE: Duration = Duration::from_secs(10);
 /// How long a database that does not answer is waited for at the end.
@@ -89,13 +91,6 @@ pub struct Probe {
     ledger: Arc<Mutex<Ledger>>,
 }
 
-/// What the looks at the rows came to while events were sent.
-#[derive(Debug, Default)]
-struct Looks {
-    /// Seen, though not at the first look.
-    late: u64,
-}
-
 impl Probe {
     /// Nothing is sent yet.
     #[must_use]
@@ -152,7 +147,7 @@ impl Probe {
         let timer = tokio::spawn({
             let (ending, duration) = (ending.clone(), options.duration);
             async move {
-                tokio::time::sleep(duration).await;
+                tokio::time::sleep(duration + LATENESS).await;
                 ending.cancel();
             }
         });
@@ -164,13 +159,13 @@ impl Probe {
             sent.cancel();
             (report, gap)
         };
-        let ((report, gap), looks) = tokio::join!(send, follow(rows.as_mut(), &ledger, &sent));
+        let ((report, gap), late) = tokio::join!(send, follow(rows.as_mut(), &ledger, &sent));
         let found = match (&mut rows, &options.rows) {
             (Some(rows), Some(at)) => {
                 let prefix = ProbeEvents::prefix(options.seed);
                 let mut found = settle(rows, &ledger, &prefix, began).await;
                 found.relation = at.relation.to_string();
-                found.late = looks.late;
+                found.late = late;
                 Some(found)
             }
             _ => None,
@@ -179,6 +174,9 @@ impl Probe {
         let mut account = account(&options, report, &ledger);
         account.longest_gap_ms = gap.as_secs_f64() * 1_000.0;
         account.interrupted = stop.is_cancelled();
+        if account.interrupted {
+            account.unsent = 0;
+        }
         account.rows = found;
         if let Some((first, outcome)) = first {
             account.add(first, &outcome);
@@ -212,17 +210,13 @@ async fn first_request(options: &Options, ledger: &Mutex<Ledger>) -> Option<(Lar
     Some((largest::account(&request, &outcome), outcome))
 }
 
-/// Looks for the rows of what was acknowledged, again and again until everything was sent.
-async fn follow(
-    rows: Option<&mut Rows>,
-    ledger: &Mutex<Ledger>,
-    sent: &CancellationToken,
-) -> Looks {
-    let mut looks = Looks::default();
+/// Looks for the rows of what was acknowledged, again and again until everything was sent. Returns
+/// how many were seen, though not at the first look.
+async fn follow(rows: Option<&mut Rows>, ledger: &Mutex<Ledger>, sent: &CancellationToken) -> u64 {
+    let mut late = 0;
     let Some(rows) = rows else {
-        return looks;
+        return late;
     };
-    let mut overdue = Vec::new();
     loop {
         let is_last = tokio::select! {
             () = sent.cancelled() => true,
@@ -235,21 +229,19 @@ async fn follow(
                 let (seen, unseen): (Vec<_>, Vec<_>) = waiting
                     .into_iter()
                     .partition(|waiting| seen.contains(&waiting.id));
-                looks.late += seen.iter().filter(|waiting| waiting.looks > 0).count() as u64;
+                late += seen.iter().filter(|waiting| waiting.looks > 0).count() as u64;
                 let unseen = unseen.into_iter().map(|waiting| Waiting {
                     looks: waiting.looks + 1,
                     ..waiting
                 });
-                let (old, young): (Vec<_>, Vec<_>) =
-                    unseen.partition(|waiting| waiting.answered.elapsed() > OVERDUE);
-                overdue.extend(old);
+                let young = unseen.filter(|waiting| waiting.answered.elapsed() < OVERDUE);
                 lock(ledger).put_back(young);
             }
             // It may come back; the count at the end says whether it did.
             Err(_) => lock(ledger).put_back(waiting),
         }
         if is_last {
-            return looks;
+            return late;
         }
     }
 }

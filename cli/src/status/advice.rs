@@ -35,8 +35,8 @@ pub(super) fn for_cluster(cluster: &WebhookCluster, ready: &Readiness) -> String
         "Unreachable" => format!(
             "is PostgreSQL up, and may pods of namespace {namespace} reach it? {look_at_secret}"
         ),
-        "MissingGrant" | "NameTaken" => {
-            "run the statement of the message as an administrator of the database".to_owned()
+        "MissingGrant" | "NameTaken" | "RoleNotFound" => {
+            "do what the message says, as an administrator of the database".to_owned()
         }
         "VersionTooOld" | "ReadOnly" | "LayoutTooNew" => {
             format!("let the Secret {secret} name another server: {look_at_secret}")
