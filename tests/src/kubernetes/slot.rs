@@ -98,7 +98,11 @@ mod tests {
         // A copy of the lock is the lock.
         let (directory, copy) = (one.directory().to_owned(), one.lock());
         drop(one);
-        assert_ne!(Slot::claim().directory(), directory);
+        let third = Slot::claim();
+        assert_ne!(third.directory(), directory);
+        for directory in [&directory, other.directory(), third.directory()] {
+            std::fs::remove_dir(directory).unwrap();
+        }
         drop(copy);
     }
 
