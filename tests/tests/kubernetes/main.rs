@@ -6,8 +6,10 @@
     reason = "helpers of tests: a panic with its place is the report, and figures are printed"
 )]
 
+mod command_line;
 mod control_plane;
 mod deletion;
+mod docs;
 mod first_light;
 mod node;
 mod prober;
