@@ -11,6 +11,10 @@ use serde_json::json;
 
 use crate::SecretRef;
 
+/// The names of hosts and of most objects (RFC 1123 subdomains).
+const IS_DNS_NAME: &str =
+    "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')";
+
 /// Where webhooks are received and which PostgreSQL they are written to.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -220,9 +224,7 @@ pub struct Exposure {
     /// The host name in the URL, without scheme and port.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(
-        validation = Rule::new(
-            "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')"
-        ).message(
+        validation = Rule::new(IS_DNS_NAME).message(
             "host is not a host name; write one like hooks.example.com, without scheme and port"
         )
     )]
@@ -240,9 +242,7 @@ pub struct Ingress {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(
-        validation = Rule::new(
-            "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')"
-        ).message(
+        validation = Rule::new(IS_DNS_NAME).message(
             "className is not the name of an IngressClass; write one like nginx"
         )
     )]
@@ -254,9 +254,7 @@ pub struct Ingress {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(
-        validation = Rule::new(
-            "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')"
-        ).message(
+        validation = Rule::new(IS_DNS_NAME).message(
             "tlsSecretName is not the name of a Secret; write one like hooks-tls"
         )
     )]

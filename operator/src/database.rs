@@ -4,7 +4,7 @@
 //! so that a database that does not answer delays nothing in Kubernetes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -16,6 +16,7 @@ use trunkline_warehouse::{DesiredSource, Roles, Warehouse, durability};
 
 use crate::backoff::Backoff;
 use crate::error::chain;
+use crate::sync::lock;
 
 /// How often a database in its desired state is looked at again, and its partitions made.
 const VERIFY_EVERY: Duration = Duration::from_secs(600);
@@ -160,10 +161,6 @@ impl DatabaseHandle {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The task's own state.

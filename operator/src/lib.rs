@@ -25,6 +25,7 @@ mod problem;
 mod quantity;
 mod secrets;
 pub mod status;
+mod sync;
 pub mod validate;
 pub mod watches;
 

@@ -1,7 +1,7 @@
 //! Values of Secrets, read when they are needed and have changed.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use hmac::{Hmac, KeyInit, Mac};
 use k8s_openapi::api::core::v1::Secret;
@@ -13,6 +13,7 @@ use trunkline_model::secret::SecretBytes;
 
 use crate::error::chain;
 use crate::manifests::SecretData;
+use crate::sync::lock;
 
 /// What a Secret holds now.
 #[derive(Debug, Clone)]
@@ -60,7 +61,7 @@ impl SecretReader {
             return Reading::Absent;
         };
         let resource_version = seen.metadata.resource_version.clone();
-        if let Some(known) = self.lock().get(&key)
+        if let Some(known) = lock(&self.known).get(&key)
             && known.resource_version == resource_version
         {
             return Reading::Present(known.data.clone());
@@ -78,7 +79,7 @@ impl SecretReader {
                     resource_version: secret.metadata.resource_version,
                     data: data.clone(),
                 };
-                self.lock().insert(key, known);
+                lock(&self.known).insert(key, known);
                 Reading::Present(data)
             }
             Ok(None) => {
@@ -90,11 +91,7 @@ impl SecretReader {
     }
 
     fn forget(&self, key: &(String, String)) {
-        self.lock().remove(key);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known).remove(key);
     }
 }
 

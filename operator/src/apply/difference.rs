@@ -13,22 +13,18 @@ use crate::quantity::quantity;
 /// Annotation with the hash of what was applied.
 pub(super) const APPLIED_ANNOTATION: &str = "trunkline.dev/applied";
 
-/// The wish with its own hash in it.
-pub(super) fn stamped(mut desired: Value) -> Value {
-    let hash = hex(&Sha256::digest(desired.to_string().as_bytes())[..8]);
+/// The wish with its own hash in it, and the hash.
+pub(super) fn stamped(mut desired: Value) -> (Value, String) {
+    let hash = hex::encode(&Sha256::digest(desired.to_string().as_bytes())[..8]);
     if let Some(metadata) = desired.get_mut("metadata").and_then(Value::as_object_mut) {
         let annotations = metadata
             .entry("annotations")
             .or_insert_with(|| Value::Object(serde_json::Map::new()));
         if let Some(annotations) = annotations.as_object_mut() {
-            annotations.insert(APPLIED_ANNOTATION.to_owned(), Value::String(hash));
+            annotations.insert(APPLIED_ANNOTATION.to_owned(), Value::String(hash.clone()));
         }
     }
-    desired
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    (desired, hash)
 }
 
 /// Whether `live` already is what `desired` (stamped) asks for.
@@ -94,7 +90,7 @@ mod tests {
 
     #[test]
     fn what_others_add_is_no_difference() {
-        let desired = stamped(json!({
+        let (desired, _) = stamped(json!({
             "metadata": {"name": "a", "labels": {"ours": "1"}},
             "spec": {"containers": [{"name": "ingester", "image": "x", "resources": {"limits":
                 {"cpu": "0.5", "memory": "1Gi"}}, "emptyDir": {}}], "list": [1, 2]},
@@ -117,7 +113,7 @@ mod tests {
 
     #[test]
     fn what_is_ours_and_changed_is_a_difference() {
-        let desired = stamped(json!({
+        let (desired, _) = stamped(json!({
             "metadata": {"name": "a"},
             "spec": {"replicas": 2, "containers": [{"name": "c", "image": "x"}], "list": ["a", "b"]},
         }));
@@ -137,8 +133,8 @@ mod tests {
 
     #[test]
     fn a_field_that_is_no_longer_wished_is_a_difference() {
-        let before = stamped(json!({"metadata": {"name": "a"}, "spec": {"a": 1, "b": 2}}));
-        let after = stamped(json!({"metadata": {"name": "a"}, "spec": {"a": 1}}));
+        let (before, _) = stamped(json!({"metadata": {"name": "a"}, "spec": {"a": 1, "b": 2}}));
+        let (after, _) = stamped(json!({"metadata": {"name": "a"}, "spec": {"a": 1}}));
         assert!(!is_satisfied(&after, &before));
     }
 

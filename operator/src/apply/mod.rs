@@ -7,7 +7,7 @@ mod difference;
 
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
@@ -15,6 +15,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::sync::lock;
 use difference::{is_satisfied, stamped};
 
 /// The field manager of everything that the operator writes.
@@ -43,14 +44,15 @@ pub(crate) enum Applied {
 /// Applies objects and remembers their last form.
 pub(crate) struct Applier {
     client: Client,
-    /// The resource version of our last write and what was written, by kind, namespace and name.
+    /// Our last write, by kind, namespace and name.
     last: Mutex<HashMap<String, Last>>,
 }
 
 #[derive(Debug)]
 struct Last {
     resource_version: u64,
-    desired: serde_json::Value,
+    /// The hash of what was written.
+    stamp: String,
 }
 
 impl Applier {
@@ -85,30 +87,25 @@ impl Applier {
         let encode = |object: &K| {
             serde_json::to_value(object).map_err(|error| ApplyError::Encode(key.clone(), error))
         };
-        let mut wish = stamped(encode(desired)?);
+        let (wish, stamp) = stamped(encode(desired)?);
         if let Some(live) = live {
             let found = encode(live)?;
-            if is_satisfied(&wish, &found) || self.is_stale(&key, live, &wish) {
+            if is_satisfied(&wish, &found) || self.is_stale(&key, live, &stamp) {
                 return Ok(Applied::Unchanged);
             }
         }
-        wish["apiVersion"] = K::api_version(&()).into();
-        wish["kind"] = K::kind(&()).into();
         let api = Api::<K>::namespaced(self.client.clone(), &namespace);
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let written = api
             .patch(&name, &parameters, &Patch::Apply(&wish))
             .await
             .map_err(|error| ApplyError::Api(format!("apply {key}"), Box::new(error)))?;
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(resource_version) = version(&written) {
-            last.insert(
-                key,
-                Last {
-                    resource_version,
-                    desired: wish,
-                },
-            );
+            let last = Last {
+                resource_version,
+                stamp,
+            };
+            lock(&self.last).insert(key, last);
         }
         Ok(Applied::Written)
     }
@@ -137,32 +134,20 @@ impl Applier {
                 return Err(ApplyError::Api(format!("delete {key}"), Box::new(error)));
             }
         }
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.remove(&key);
+        lock(&self.last).remove(&key);
         Ok(())
     }
 
     /// Whether the watch shows an object from before our last write of the same wish.
-    fn is_stale<K: Resource>(&self, key: &str, live: &K, wish: &serde_json::Value) -> bool {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(last) = last.get(key) else {
-            return false;
-        };
-        let mut last_wish = last.desired.clone();
-        if let Some(object) = last_wish.as_object_mut() {
-            object.remove("apiVersion");
-            object.remove("kind");
-        }
-        let mut wish = wish.clone();
-        if let Some(object) = wish.as_object_mut() {
-            object.remove("apiVersion");
-            object.remove("kind");
-        }
-        last_wish == wish && version(live).is_some_and(|version| version < last.resource_version)
+    fn is_stale<K: Resource>(&self, key: &str, live: &K, stamp: &str) -> bool {
+        lock(&self.last).get(key).is_some_and(|last| {
+            last.stamp == stamp
+                && version(live).is_some_and(|version| version < last.resource_version)
+        })
     }
 }
 
 /// Resource versions are numbers that rise (KEP-5504).
-fn version(object: &impl Resource) -> Option<u64> {
+pub(crate) fn version(object: &impl Resource) -> Option<u64> {
     object.meta().resource_version.as_ref()?.parse().ok()
 }

@@ -1,7 +1,7 @@
 //! What reconciliations share.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use kube::Client;
@@ -16,6 +16,7 @@ use crate::database::DatabaseHandle;
 use crate::metrics::Metrics;
 use crate::pods::{PodAccess, PodTracker};
 use crate::secrets::SecretReader;
+use crate::sync::lock;
 use crate::watches::Stores;
 
 use super::read::Served;
@@ -128,8 +129,4 @@ impl Context {
     pub(super) fn retain(&self, alive: &HashSet<ClusterName>) {
         lock(&self.clusters).retain(|cluster, _| alive.contains(cluster));
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -25,12 +25,12 @@ use kube::{Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use trunkline_crds::{WebhookCluster, WebhookSource};
 
 pub use context::Options;
 
 use crate::metrics::Metrics;
 use crate::pods::PodAccess;
+use crate::sync::lock;
 use crate::watches::{Guarded, Scope, Stores};
 use cluster::ReconcileError;
 use context::Context;
@@ -108,13 +108,17 @@ impl Operator {
         waker.acts_for(&context);
         let clusters = Controller::for_stream(stream::pending(), stores.clusters.clone())
             .with_config(Config::default().concurrency(CONCURRENCY))
-            .reconcile_on(cluster_references(wakeups.clusters))
+            .reconcile_on(references(wakeups.clusters, |name| {
+                ObjectRef::new(name.name()).within(name.namespace())
+            }))
             .graceful_shutdown_on(stop.clone().cancelled_owned())
             .run(cluster::reconcile, failed, Arc::clone(&context))
             .for_each(|_| std::future::ready(()));
         let orphans = Controller::for_stream(stream::pending(), stores.sources.clone())
             .with_config(Config::default().concurrency(CONCURRENCY))
-            .reconcile_on(source_references(wakeups.sources))
+            .reconcile_on(references(wakeups.sources, |name| {
+                ObjectRef::new(name.name()).within(name.namespace())
+            }))
             .graceful_shutdown_on(stop.cancelled_owned())
             .run(orphan::reconcile, failed, Arc::clone(&context))
             .for_each(|_| std::future::ready(()));
@@ -124,23 +128,18 @@ impl Operator {
     }
 }
 
-fn cluster_references(
-    receiver: mpsc::UnboundedReceiver<trunkline_model::names::ClusterName>,
-) -> impl stream::Stream<Item = ObjectRef<Guarded<WebhookCluster>>> + Send {
-    stream::unfold(receiver, |mut receiver| async move {
+/// What is asked for, as the controller takes it.
+fn references<N, K>(
+    receiver: mpsc::UnboundedReceiver<N>,
+    reference: fn(&N) -> ObjectRef<K>,
+) -> impl stream::Stream<Item = ObjectRef<K>> + Send
+where
+    N: Send + 'static,
+    K: Resource<DynamicType = ()> + 'static,
+{
+    stream::unfold(receiver, move |mut receiver| async move {
         let name = receiver.recv().await?;
-        let reference = ObjectRef::new(name.name()).within(name.namespace());
-        Some((reference, receiver))
-    })
-}
-
-fn source_references(
-    receiver: mpsc::UnboundedReceiver<trunkline_model::names::SourceName>,
-) -> impl stream::Stream<Item = ObjectRef<Guarded<WebhookSource>>> + Send {
-    stream::unfold(receiver, |mut receiver| async move {
-        let name = receiver.recv().await?;
-        let reference = ObjectRef::new(name.name()).within(name.namespace());
-        Some((reference, receiver))
+        Some((reference(&name), receiver))
     })
 }
 
@@ -154,7 +153,7 @@ where
     K: Resource<DynamicType = ()>,
 {
     let key = object.uid().unwrap_or_default();
-    let pause: Duration = context::lock(&context.backoff).failed(key);
+    let pause: Duration = lock(&context.backoff).failed(key);
     tracing::warn!(
         kind = %K::kind(&()),
         namespace = %object.namespace().unwrap_or_default(),

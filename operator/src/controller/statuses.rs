@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use trunkline_crds::{WebhookCluster, WebhookClusterStatus, WebhookSource, WebhookSourceStatus};
 
-use super::context::lock;
-use crate::apply::{ApplyError, FIELD_MANAGER};
+use crate::apply::{ApplyError, FIELD_MANAGER, version};
 use crate::status::find;
+use crate::sync::lock;
 
 /// What an Event's note may hold (1 KiB).
 const MAX_NOTE_CHARS: usize = 1000;
@@ -63,7 +63,7 @@ pub(super) struct StatusWriter {
     client: Client,
     recorder: Recorder,
     /// Our last write of each object, by UID, for as long as the watch lags behind it.
-    last: Mutex<HashMap<String, (u64, Value)>>,
+    last: Mutex<HashMap<String, (Option<u64>, Value)>>,
 }
 
 impl StatusWriter {
@@ -83,8 +83,8 @@ impl StatusWriter {
     {
         let uid = object.uid().unwrap_or_default();
         let last = lock(&self.last);
-        if let Some((version, status)) = last.get(&uid)
-            && seen_version(&object) < *version
+        if let Some((last_version, status)) = last.get(&uid)
+            && version(&object) < *last_version
             && let Ok(status) = serde_json::from_value(status.clone())
         {
             object.set_status(status);
@@ -129,7 +129,7 @@ impl StatusWriter {
             }
         };
         if let Some(uid) = object.uid() {
-            lock(&self.last).insert(uid, (seen_version(&written), value));
+            lock(&self.last).insert(uid, (version(&written), value));
         }
         self.tell(object, status).await;
         Ok(true)
@@ -187,11 +187,4 @@ impl StatusWriter {
     pub(super) fn forget(&self, uid: &str) {
         lock(&self.last).remove(uid);
     }
-}
-
-fn seen_version(object: &impl Resource) -> u64 {
-    let version = object.meta().resource_version.as_ref();
-    version
-        .and_then(|version| version.parse().ok())
-        .unwrap_or_default()
 }

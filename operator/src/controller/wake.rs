@@ -9,10 +9,11 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use trunkline_crds::{WebhookCluster, WebhookSource};
 use trunkline_model::names::{ClusterName, SourceName};
 
-use super::context::{Context, lock};
+use super::context::Context;
 use super::read::referenced;
 use crate::build::CLUSTER_LABEL;
 use crate::pods::PodAddress;
+use crate::sync::lock;
 use crate::watches::{Change, Guarded, Stores};
 
 /// Asks for reconciliations.

@@ -7,13 +7,15 @@ mod access;
 mod served;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use trunkline_model::names::ClusterName;
+
+use crate::sync::lock;
 
 pub use access::{AccessError, PodAccess};
 pub use served::{Database, Served, ServedSource};
@@ -134,10 +136,6 @@ impl PodTracker {
     pub fn forget(&self, uid: &str) {
         lock(&self.pods).remove(uid);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Asks one pod until the task is aborted.

@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use trunkline_crds::{DatabaseRoles, REQUESTED_AT, WebhookCluster, WebhookClusterStatus};
+use trunkline_crds::{DatabaseRoles, WebhookCluster, WebhookClusterStatus};
 
 use super::conditions::{ConditionList, Finding, Truth, find};
 use super::pods::{PodView, Voice};
+use super::requested_at;
 use crate::problem::{Problem, Problems};
 
 /// What was found of a cluster.
@@ -87,12 +88,7 @@ pub fn cluster_status(findings: ClusterFindings<'_>) -> WebhookClusterStatus {
         selector: Some(findings.selector),
         sources: Some(findings.sources),
         roles: findings.roles.or(before.roles),
-        last_handled_reconcile_at: findings
-            .object
-            .metadata
-            .annotations
-            .as_ref()
-            .and_then(|annotations| annotations.get(REQUESTED_AT).cloned()),
+        last_handled_reconcile_at: requested_at(findings.object),
     }
 }
 

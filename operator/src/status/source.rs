@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use trunkline_crds::{REQUESTED_AT, WebhookSource, WebhookSourceStatus};
+use trunkline_crds::{WebhookSource, WebhookSourceStatus};
 
 use super::conditions::{ConditionList, Finding, Truth, find};
 use super::pods::{PodView, Voice};
+use super::requested_at;
 use crate::pods::ServedSource;
 use crate::problem::Problems;
 use crate::validate::{Source, UnavailableReason};
@@ -46,8 +47,6 @@ pub enum Spec<'a> {
     Valid(&'a Source),
     /// It is not; the last valid form, where there is one, goes on being served.
     Invalid(&'a Problems),
-    /// This version of the operator cannot read it.
-    Unreadable(&'a str),
 }
 
 /// A source's place in the database.
@@ -142,18 +141,9 @@ pub fn orphan_status(
     }
 }
 
-fn requested_at(object: &WebhookSource) -> Option<String> {
-    object
-        .metadata
-        .annotations
-        .as_ref()?
-        .get(REQUESTED_AT)
-        .cloned()
-}
-
 fn secrets(findings: &SourceFindings<'_>) -> Finding {
     match findings.spec {
-        Spec::Invalid(_) | Spec::Unreadable(_) => Finding::unknown(
+        Spec::Invalid(_) => Finding::unknown(
             "InvalidSpec",
             "the spec has to be mended before its secrets are read",
         ),
@@ -330,12 +320,6 @@ fn ready(
                 .map(crate::problem::Problem::field_and_message)
                 .collect();
             return Finding::no("InvalidSpec", all.join("; "));
-        }
-        Spec::Unreadable(error) => {
-            return Finding::no(
-                "InvalidSpec",
-                format!("this version of the operator cannot read the object: {error}"),
-            );
         }
         Spec::Valid(source) => {
             if let Some(unavailable) = &source.unavailable
