@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
-use trunkline_crds::{REQUESTED_AT, UpdatePolicy, WebhookCluster, WebhookSource};
+use trunkline_crds::{UpdatePolicy, WebhookCluster};
 use trunkline_model::document::{ClusterSettings, DocumentError, Files, SourceEntry, hash};
 use trunkline_model::names::{ClusterName, SourceName};
 use trunkline_model::secret::SecretBytes;
@@ -21,12 +21,13 @@ use super::finalize;
 use super::nudge::nudge;
 use super::objects::apply_objects;
 use super::plan::{self, Placement, Validated};
-use super::read::{self, Inputs};
+use super::read::{self, Inputs, Served};
 use super::report::{self, Report};
 use crate::apply::ApplyError;
 use crate::build::{base_url, configuration, limits, next_expiry};
 use crate::database::{Outcome, Wanted};
 use crate::problem::Problems;
+use crate::status::requested_at;
 use crate::validate::{Cluster, DatabaseAccess, Roles, validate_cluster, validate_sources};
 use crate::watches::Guarded;
 
@@ -51,8 +52,8 @@ pub(super) enum ReconcileError {
 /// What pods are to serve, and what it was made of.
 #[derive(Debug)]
 pub(super) struct Wish {
-    pub(super) entries: BTreeMap<SourceName, SourceEntry>,
-    /// The files and their hash; none before the database is known.
+    pub(super) served: Served,
+    /// The files of it and their hash; none before the database is known.
     pub(super) files: Option<(Files, String)>,
 }
 
@@ -106,20 +107,24 @@ async fn reconcile_one(
             (source.clone(), placement)
         })
         .collect();
-    let wish = wish(
-        memory,
-        name,
-        &cluster,
+    let entries = plan::entries(
         &sources,
         &placements,
-        outcome.as_ref(),
+        &inputs.unreadable,
+        &memory.served.entries,
+        &memory.hash_key,
+        Timestamp::now().as_second(),
     )?;
+    let settings = settings(memory, name, &cluster, outcome.as_ref());
+    let wish = wish(Served { settings, entries }, &memory.hash_key)?;
     let image = image(context, object, &cluster);
     let applied = if is_suspended {
         Ok(())
     } else {
         memory.remember(&wish);
-        apply(context, name, object, &cluster, image.as_deref(), &wish).await
+        let cluster = cluster.as_ref().ok().zip(image.as_deref());
+        let files = wish.files.as_ref().map(|(files, _)| files);
+        apply_objects(context, name, &owner(object), cluster, files).await
     };
     let mut is_behind = false;
     if let (Some((_, hash)), false) = (&wish.files, is_suspended) {
@@ -148,7 +153,7 @@ async fn reconcile_one(
     Ok(Action::requeue(if is_behind || finalizing || !is_settled {
         SOON
     } else {
-        next_look(&wish.entries)
+        next_look(&wish.served.entries)
     }))
 }
 
@@ -189,41 +194,40 @@ fn want_database(
             &inputs.sources,
             &memory.served.entries,
         ),
-        requested_at: object.annotations().get(REQUESTED_AT).cloned(),
+        requested_at: requested_at(object),
     });
 }
 
-fn wish(
+/// The settings of the cluster; while its spec is invalid, those that are served.
+fn settings(
     memory: &ClusterMemory,
     name: &ClusterName,
     cluster: &Result<Cluster, Problems>,
-    sources: &Validated,
-    placements: &BTreeMap<SourceName, Placement>,
     outcome: Option<&Outcome>,
-) -> Result<Wish, ReconcileError> {
-    let now = Timestamp::now().as_second();
-    let served = &memory.served;
-    let entries = plan::entries(sources, placements, &served.entries, &memory.hash_key, now)?;
-    let settings = match cluster {
-        Ok(cluster) => ingest_url(cluster, outcome, served.settings.as_ref()).map(|database_url| {
-            ClusterSettings {
-                name: name.clone(),
-                hash_key: memory.hash_key.clone(),
-                database_url,
-                limits: limits(cluster),
-            }
-        }),
-        Err(_) => served.settings.clone(),
+) -> Option<ClusterSettings> {
+    let served = memory.served.settings.as_ref();
+    let Ok(cluster) = cluster else {
+        return served.cloned();
     };
-    let files = match settings {
+    Some(ClusterSettings {
+        name: name.clone(),
+        hash_key: memory.hash_key.clone(),
+        database_url: ingest_url(cluster, outcome, served)?,
+        limits: limits(cluster),
+    })
+}
+
+fn wish(served: Served, hash_key: &SecretBytes) -> Result<Wish, ReconcileError> {
+    let files = match &served.settings {
         Some(settings) => {
-            let files = configuration(settings, entries.values().cloned().collect())?;
-            let hash = hash(&files, &memory.hash_key).as_str().to_owned();
+            let entries = served.entries.values().cloned().collect();
+            let files = configuration(settings.clone(), entries)?;
+            let hash = hash(&files, hash_key).as_str().to_owned();
             Some((files, hash))
         }
         None => None,
     };
-    Ok(Wish { entries, files })
+    Ok(Wish { served, files })
 }
 
 /// PostgreSQL as the ingesters: as the cluster says, as the database's task has made it, or as it
@@ -257,25 +261,6 @@ fn image(
         (None, UpdatePolicy::Pinned) => pinned.unwrap_or(ours),
         (None, UpdatePolicy::Follow) => ours,
     })
-}
-
-async fn apply(
-    context: &Context,
-    name: &ClusterName,
-    object: &WebhookCluster,
-    cluster: &Result<Cluster, Problems>,
-    image: Option<&str>,
-    wish: &Wish,
-) -> Result<(), ApplyError> {
-    let files = wish.files.as_ref().map(|(files, _)| files);
-    apply_objects(
-        context,
-        name,
-        &owner(object),
-        cluster.as_ref().ok().zip(image),
-        files,
-    )
-    .await
 }
 
 fn owner(object: &WebhookCluster) -> OwnerReference {
@@ -324,10 +309,11 @@ impl ClusterMemory {
 
     /// Takes over what is being written as what is served.
     fn remember(&mut self, wish: &Wish) {
-        let before = std::mem::take(&mut self.served.entries);
+        let before = std::mem::replace(&mut self.served, wish.served.clone()).entries;
+        let entries = &self.served.entries;
         self.wished_since
-            .retain(|source, _| wish.entries.contains_key(source));
-        for (source, entry) in &wish.entries {
+            .retain(|source, _| entries.contains_key(source));
+        for (source, entry) in entries {
             let is_same = before
                 .get(source)
                 .is_some_and(|before| before.revision == entry.revision);
@@ -335,7 +321,6 @@ impl ClusterMemory {
                 self.wished_since.insert(source.clone(), Instant::now());
             }
         }
-        self.served.entries = wish.entries.clone();
     }
 
     /// The password of the ingesters' login: made from a key that only the configuration Secrets
@@ -343,9 +328,4 @@ impl ClusterMemory {
     fn ingest_password(&self) -> SecretBytes {
         crate::secrets::derive(&self.hash_key, "ingest login")
     }
-}
-
-/// A source's object among the inputs.
-pub(super) fn object_of<'a>(inputs: &'a Inputs, source: &SourceName) -> Option<&'a WebhookSource> {
-    inputs.sources.get(source)
 }

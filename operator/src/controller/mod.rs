@@ -112,7 +112,11 @@ impl Operator {
                 ObjectRef::new(name.name()).within(name.namespace())
             }))
             .graceful_shutdown_on(stop.clone().cancelled_owned())
-            .run(cluster::reconcile, failed, Arc::clone(&context))
+            .run(
+                |object, context| attempt(cluster::reconcile, object, context),
+                failed,
+                Arc::clone(&context),
+            )
             .for_each(|_| std::future::ready(()));
         let orphans = Controller::for_stream(stream::pending(), stores.sources.clone())
             .with_config(Config::default().concurrency(CONCURRENCY))
@@ -120,7 +124,11 @@ impl Operator {
                 ObjectRef::new(name.name()).within(name.namespace())
             }))
             .graceful_shutdown_on(stop.cancelled_owned())
-            .run(orphan::reconcile, failed, Arc::clone(&context))
+            .run(
+                |object, context| attempt(orphan::reconcile, object, context),
+                failed,
+                Arc::clone(&context),
+            )
             .for_each(|_| std::future::ready(()));
         waker.everything();
         tokio::join!(clusters, orphans);
@@ -141,6 +149,24 @@ where
         let name = receiver.recv().await?;
         Some((reference(&name), receiver))
     })
+}
+
+/// Reconciles; a success lets the pauses after failures begin anew.
+async fn attempt<K, W>(
+    reconcile: impl FnOnce(Arc<Guarded<K>>, Arc<Context>) -> W,
+    object: Arc<Guarded<K>>,
+    context: Arc<Context>,
+) -> Result<Action, ReconcileError>
+where
+    K: Resource<DynamicType = ()>,
+    W: Future<Output = Result<Action, ReconcileError>>,
+{
+    let key = object.uid().unwrap_or_default();
+    let outcome = reconcile(object, Arc::clone(&context)).await;
+    if outcome.is_ok() {
+        lock(&context.backoff).succeeded(&key);
+    }
+    outcome
 }
 
 /// The pause after a failure.

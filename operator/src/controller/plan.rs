@@ -4,7 +4,7 @@
 //! Invariant: a source that cannot be read or is not valid, and one whose Secret cannot be read,
 //! stays as it is served.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trunkline_crds::WebhookSource;
 use trunkline_model::document::{DocumentError, SourceEntry, SourceSettings};
@@ -79,20 +79,26 @@ fn bucket(entry: &SourceEntry) -> Option<i32> {
         .filter(|bucket| *bucket > 0)
 }
 
-/// What pods are to serve. A source whose place is not known yet is left out, so that it comes
+/// What pods are to serve: of the sources that cannot be read, those that are served. A source whose
+/// place is not known yet is left out, so that it comes
 /// whole.
 pub(super) fn entries(
     validated: &Validated,
     placements: &BTreeMap<SourceName, Placement>,
+    unreadable: &BTreeSet<SourceName>,
     served: &BTreeMap<SourceName, SourceEntry>,
     hash_key: &SecretBytes,
     now: i64,
 ) -> Result<BTreeMap<SourceName, SourceEntry>, DocumentError> {
-    let mut entries = BTreeMap::new();
+    let as_served = |name: &SourceName| {
+        let entry = served.get(name)?;
+        Some((name.clone(), entry.clone()))
+    };
+    let mut entries: BTreeMap<_, _> = unreadable.iter().filter_map(as_served).collect();
     for (name, source) in validated {
         let previous = served.get(name);
         let Ok(source) = source else {
-            entries.extend(previous.map(|entry| (name.clone(), entry.clone())));
+            entries.extend(as_served(name));
             continue;
         };
         let bucket = match placements.get(name) {
@@ -142,4 +148,42 @@ pub(super) fn desired_sources(
         }
     };
     validated.iter().filter_map(desired).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(source: &str) -> SourceName {
+        format!("default/{source}").parse().unwrap()
+    }
+
+    fn served(source: &str) -> SourceEntry {
+        let settings = serde_json::json!({"bucket": 7});
+        serde_json::from_value(serde_json::json!({
+            "source": name(source), "generation": 1, "paths": ["/a"], "revision": source,
+            "settings": settings,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_read_or_is_invalid_stays_as_it_is_served_and_what_is_gone_goes() {
+        let all: BTreeMap<_, _> = ["invalid", "unreadable", "gone"]
+            .map(|source| (name(source), served(source)))
+            .into();
+        let validated = Validated::from([
+            (name("invalid"), Err(Problems::default())),
+            (name("never-valid"), Err(Problems::default())),
+        ]);
+        let unreadable = BTreeSet::from([name("unreadable"), name("of-another-cluster")]);
+        let key = SecretBytes::new("key");
+        let entries = entries(&validated, &BTreeMap::new(), &unreadable, &all, &key, 0).unwrap();
+        let kept: Vec<_> = entries.keys().cloned().collect();
+        assert_eq!(kept, [name("invalid"), name("unreadable")]);
+        assert_eq!(
+            entries[&name("unreadable")].revision.as_deref(),
+            Some("unreadable")
+        );
+    }
 }

@@ -17,29 +17,17 @@ use super::context::Context;
 use crate::build::{CLUSTER_LABEL, object_name, shard_names};
 use crate::manifests::{Located, Manifests};
 use crate::secrets::Reading;
-use crate::watches::Guarded;
 
 /// What a cluster consists of, as it stands in Kubernetes.
 #[derive(Debug)]
 pub(super) struct Inputs {
     /// The cluster, its sources that can be read and are not being deleted, and their Secrets.
     pub(super) manifests: Manifests,
-    /// Every source that can be read.
+    /// Every source of the cluster that can be read.
     pub(super) sources: BTreeMap<SourceName, WebhookSource>,
-}
-
-/// The sources of a cluster. One that cannot be read does not say which cluster it belongs to; it
-/// is left as it is served.
-pub(super) fn sources_of(
-    context: &Context,
-    cluster: &ClusterName,
-) -> Vec<Arc<Guarded<WebhookSource>>> {
-    context.stores.sources.state_filter(|guarded| {
-        guarded.0.as_ref().is_ok_and(|source| {
-            source.namespace().as_deref() == Some(cluster.namespace())
-                && source.spec.cluster_ref.name == cluster.name()
-        })
-    })
+    /// Sources of the namespace that this version cannot read. They do not say which cluster they
+    /// belong to.
+    pub(super) unreadable: BTreeSet<SourceName>,
 }
 
 pub(super) async fn inputs(
@@ -47,11 +35,24 @@ pub(super) async fn inputs(
     name: &ClusterName,
     cluster: &WebhookCluster,
 ) -> Inputs {
-    let mut sources: Vec<WebhookSource> = sources_of(context, name)
-        .iter()
-        .filter_map(|guarded| guarded.0.as_ref().ok().cloned())
-        .map(|source| context.statuses.current(source))
-        .collect();
+    let (mut sources, mut unreadable) = (Vec::new(), BTreeSet::new());
+    for guarded in context.stores.sources.state() {
+        if guarded.namespace().as_deref() != Some(name.namespace()) {
+            continue;
+        }
+        match &guarded.0 {
+            Ok(source) if source.spec.cluster_ref.name == name.name() => {
+                sources.push(context.statuses.current(source.clone()));
+            }
+            Ok(_) => {}
+            Err(invalid) if invalid.metadata.deletion_timestamp.is_none() => {
+                let source = SourceName::new(name.namespace(), &guarded.name_any());
+                tracing::warn!(source = %guarded.name_any(), "cannot read it: {invalid}");
+                unreadable.extend(source.ok());
+            }
+            Err(_) => {}
+        }
+    }
     // The one that was there first has the path and the schema.
     sources.sort_by_key(|source| (source.creation_timestamp(), source.uid()));
     let mut manifests = Manifests {
@@ -89,6 +90,7 @@ pub(super) async fn inputs(
     Inputs {
         manifests,
         sources: sources.into_iter().filter_map(named).collect(),
+        unreadable,
     }
 }
 
@@ -119,7 +121,7 @@ pub(super) fn referenced<'a>(
 }
 
 /// What the configuration Secrets hold: the memory of an operator that has just started.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Served {
     pub(super) settings: Option<ClusterSettings>,
     pub(super) entries: BTreeMap<SourceName, SourceEntry>,

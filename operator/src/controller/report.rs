@@ -9,7 +9,7 @@ use kube::runtime::reflector::ObjectRef;
 use trunkline_crds::{DatabaseRoles, WebhookCluster};
 use trunkline_model::names::{ClusterName, SourceName};
 
-use super::cluster::{Wish as ServedWish, object_of};
+use super::cluster::Wish as ServedWish;
 use super::context::{ClusterMemory, Context};
 use super::plan::{Placement, Validated};
 use super::read::{Inputs, ready_endpoints};
@@ -56,7 +56,7 @@ pub(super) async fn report(
     let mut ready_sources = 0;
     let mut is_settled = true;
     for (name, outcome) in report.sources {
-        let Some(object) = object_of(report.inputs, name) else {
+        let Some(object) = report.inputs.sources.get(name) else {
             continue;
         };
         let text = name.to_string();
@@ -165,7 +165,7 @@ impl ClusterMemory {
     ) -> Option<Wish<'a>> {
         // Without files nothing has been written that pods could serve.
         served.files.as_ref()?;
-        let entry = served.entries.get(name)?;
+        let entry = served.served.entries.get(name)?;
         let age = self
             .wished_since
             .get(name)

@@ -12,6 +12,7 @@ mod deletion;
 mod docs;
 mod first_light;
 mod node;
+mod owner;
 mod prober;
 mod quiet;
 mod refusals;
