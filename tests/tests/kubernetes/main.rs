@@ -16,6 +16,7 @@ mod owner;
 mod prober;
 mod quiet;
 mod refusals;
+mod rights;
 mod rolling;
 mod secrets;
 mod site;
