@@ -3,6 +3,7 @@
 #
 #   docker build --target trunkline-ingester -t trunkline-ingester .
 #   docker build --target trunkline-operator -t trunkline-operator .
+#   docker build --target trunkline -t trunkline .
 #
 # `make images` writes the same without a container engine.
 
@@ -14,8 +15,9 @@ WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked -p trunkline-ingester -p trunkline-operator \
-    && cp target/release/trunkline-ingester target/release/trunkline-operator /
+    cargo build --release --locked -p trunkline-ingester -p trunkline-operator -p trunkline-cli \
+    && cp target/release/trunkline-ingester target/release/trunkline-operator \
+        target/release/trunkline /
 
 FROM scratch AS trunkline-ingester
 COPY --from=build /trunkline-ingester /
@@ -26,3 +28,8 @@ FROM scratch AS trunkline-operator
 COPY --from=build /trunkline-operator /
 USER 65532:65532
 ENTRYPOINT ["/trunkline-operator"]
+
+FROM scratch AS trunkline
+COPY --from=build /trunkline /
+USER 65532:65532
+ENTRYPOINT ["/trunkline"]

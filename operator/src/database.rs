@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use trunkline_model::names::{ClusterName, RelationName, SourceName};
 use trunkline_model::secret::SecretBytes;
 use trunkline_warehouse::{DesiredSource, Roles, Warehouse, durability};
@@ -22,6 +22,13 @@ use crate::sync::lock;
 const VERIFY_EVERY: Duration = Duration::from_secs(600);
 /// Bound on a pause after a failure: a database that is back is noticed within it.
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
+
+/// How long bringing the database to what is wanted may take. A thousand new sources take half a
+/// minute; a server that holds its connections and answers nothing takes for ever.
+const ATTEMPT_DEADLINE: Duration = Duration::from_secs(300);
+/// How long dropping a source may take: less than a deletion waits, so that what it says of the rows
+/// then is true afterwards too.
+const DROP_DEADLINE: Duration = Duration::from_secs(50);
 
 /// What a cluster wants of its database.
 #[derive(Debug, Clone, PartialEq)]
@@ -223,7 +230,13 @@ impl Keeper {
     }
 
     async fn attempt(&mut self, wanted: &Wanted) -> Result<Ready, Failure> {
-        let result = self.provision(wanted).await;
+        let result = match timeout(ATTEMPT_DEADLINE, self.provision(wanted)).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure {
+                reason: "Unreachable",
+                message: silent(ATTEMPT_DEADLINE),
+            }),
+        };
         if result.is_err() {
             // A fresh connection next time: the server may be another one by then.
             self.warehouse = None;
@@ -285,12 +298,18 @@ impl Keeper {
             return Err("the database is not known".to_owned());
         };
         let cluster = self.cluster.clone();
-        let result = async {
+        let dropping = async {
             let warehouse = self.connect(&wanted.owner_url).await?;
             warehouse.drop_source(&cluster, source).await
+        };
+        match timeout(DROP_DEADLINE, dropping).await {
+            Ok(result) => result.map(|_| ()).map_err(|error| chain(&error)),
+            Err(_) => {
+                // With the connection, what it may still do ends.
+                self.warehouse = None;
+                Err(silent(DROP_DEADLINE))
+            }
         }
-        .await;
-        result.map(|_| ()).map_err(|error| chain(&error))
     }
 
     async fn connect(
@@ -312,6 +331,13 @@ impl Ready {
             .values()
             .all(|place| place.as_ref().is_ok_and(|place| place.warnings.is_empty()))
     }
+}
+
+fn silent(deadline: Duration) -> String {
+    format!(
+        "the database was not done within {} s; look for what it waits for in pg_stat_activity",
+        deadline.as_secs()
+    )
 }
 
 impl From<trunkline_warehouse::Error> for Failure {

@@ -103,3 +103,13 @@ watchNamespaces by a Role. A test compares this list with the requests that the 
   resources: [events]
   verbs: [create, patch]
 {{- end }}
+
+{{/*
+Annotations of the rights that `helm test` needs, with their weight: they are there while the test
+runs, and gone when it has succeeded.
+*/}}
+{{- define "trunkline.testRights" -}}
+helm.sh/hook: test
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}

@@ -8,9 +8,11 @@ use hyper::Uri;
 use hyper::http::uri::Authority;
 use rustls_platform_verifier::Verifier;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{self, ClientConfig, crypto::ring};
+use tokio_rustls::rustls::{self, ClientConfig};
+use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
 
 /// An `http` or `https` URL, taken apart, and for `https` what its certificate is checked with.
 #[derive(Clone)]
@@ -146,7 +148,7 @@ fn connector(authorities: Option<&Path>) -> Result<TlsConnector, TargetError> {
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .and_then(|builder| Ok((builder, Verifier::new_with_extra_roots(more, provider)?)))
+        .and_then(|builder| Ok((builder, verifier(more, provider)?)))
         .map_err(TargetError::NoRoots)
         .map(|(builder, verifier)| {
             builder
@@ -155,6 +157,19 @@ fn connector(authorities: Option<&Path>) -> Result<TlsConnector, TargetError> {
                 .with_no_client_auth()
         })?;
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// Trusts what the system trusts, and Mozilla's list where the system has none: the image of this
+/// program holds nothing else.
+fn verifier(
+    more: Vec<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+) -> Result<Verifier, rustls::Error> {
+    let instead: &[_] = match Verifier::new(Arc::clone(&provider)) {
+        Ok(_) => &[],
+        Err(_) => TLS_SERVER_ROOT_CERTS,
+    };
+    Verifier::new_with_extra_roots(instead.iter().cloned().chain(more), provider)
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TargetError> {

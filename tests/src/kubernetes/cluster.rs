@@ -134,6 +134,16 @@ impl Cluster {
         &mut self.node.kubelet
     }
 
+    /// Stops the kubelet where it stands: pods go on, and hear of nothing new.
+    pub fn freeze_kubelet(&self) {
+        self.node.kubelet.freeze();
+    }
+
+    /// Lets it run again.
+    pub fn thaw_kubelet(&self) {
+        self.node.kubelet.thaw();
+    }
+
     fn network(&self) -> Network {
         Network::of(&self.enclosure)
     }

@@ -3,7 +3,7 @@
 //! Enough for everything but running a pod: schema and validation, server-side apply, ownership,
 //! RBAC, leases, Helm. It needs no rights and is ready in a few seconds.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use super::evidence;
 use super::kubeconfig::{self, Credentials};
 use super::patience::eventually;
 use super::pki::{Authority, Identity};
+use super::stored::{self, StoredEntry};
 use super::tools::built;
 
 /// Below the ports that systems give to clients (32768 and up), and nobody's standard.
@@ -57,6 +58,7 @@ pub struct ControlPlane {
     controller_manager: Component,
     api_server: Component,
     etcd: Component,
+    etcd_address: SocketAddr,
     authority: Authority,
     server: String,
     kubeconfig: PathBuf,
@@ -105,6 +107,7 @@ impl ControlPlane {
             controller_manager: enclosure.start(controller_manager),
             scheduler: enclosure.start(scheduler),
             etcd,
+            etcd_address: SocketAddr::new(addresses.listen.into(), ETCD_PORT),
             api_server,
             authority,
             server,
@@ -212,6 +215,11 @@ impl ControlPlane {
     /// etcd, likewise.
     pub fn etcd(&mut self) -> &mut Component {
         &mut self.etcd
+    }
+
+    /// Everything that etcd holds now.
+    pub async fn stored(&self) -> Vec<StoredEntry> {
+        stored::entries(self.etcd_address).await
     }
 
     /// Keeps logs and objects under `target/e2e/NAME` and prints where.

@@ -27,6 +27,7 @@ mod pki;
 mod postgres;
 mod services;
 mod slot;
+mod stored;
 mod tools;
 
 pub use audit::{AuditEvent, AuditLog, AuditMark, AuditObject, AuditStatus, AuditUser};
@@ -38,4 +39,5 @@ pub use images::{BUSYBOX, project_image};
 pub use patience::eventually;
 pub use postgres::{DatabaseLogin, Postgres};
 pub use services::INGRESS_CLASS;
+pub use stored::StoredEntry;
 pub use tools::built;

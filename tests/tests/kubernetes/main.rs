@@ -10,6 +10,7 @@ mod command_line;
 mod control_plane;
 mod deletion;
 mod docs;
+mod faults;
 mod first_light;
 mod node;
 mod owner;

@@ -82,7 +82,7 @@ impl Prober {
 
     fn spawn(mut self, ways: [Way; 4]) -> Self {
         // Several senders a way, so that one slow answer does not slow the stream.
-        const SENDERS: u32 = 3;
+        const SENDERS: u32 = 8;
         let pause = Duration::from_secs(1) * (ways.len() as u32 * SENDERS) / RATE;
         for (number, way) in ways.into_iter().enumerate() {
             for sender in 0..u64::from(SENDERS) {

@@ -172,8 +172,45 @@ async fn nothing_tells_the_value(site: &Site) {
         ])
         .await;
     assert!(!logs.is_empty());
-    for text in [objects, logs] {
+    let metrics = metrics(site).await;
+    assert!(metrics.contains("trunkline_ingester_requests"), "{metrics}");
+    for text in [objects, logs, metrics] {
         assert!(!text.contains("hunter2"), "a value is told");
         assert!(!text.contains(&site.database.password), "the password");
     }
+    // Past every view: where etcd has them, in whatever object.
+    let stored = site.cluster.stored().await;
+    let with = |value: &str| -> Vec<String> {
+        let holding = stored.iter().filter(|entry| entry.holds(value));
+        holding.map(|entry| entry.key.clone()).collect()
+    };
+    assert_eq!(with("hunter2"), Vec::<String>::new());
+    // Other tests' namespaces have the same in their Secret of that name.
+    let is_signing =
+        |key: &String| key.starts_with("/registry/secrets/") && key.ends_with("/signing");
+    let signing = with(SECRET);
+    assert!(signing.iter().all(is_signing), "{signing:?}");
+    assert!(signing.contains(&"/registry/secrets/secrets/signing".to_owned()));
+    assert_eq!(
+        with(&site.database.password),
+        ["/registry/secrets/secrets/warehouse"]
+    );
+}
+
+/// What every pod of the site and of the operator tells a scraper.
+async fn metrics(site: &Site) -> String {
+    let mut metrics = String::new();
+    for (namespace, app, port) in [
+        (site.namespace.as_str(), "trunkline-ingester", 9090),
+        (crate::site::OPERATOR_NAMESPACE, "trunkline", 8080),
+    ] {
+        let label = format!("app.kubernetes.io/name={app}");
+        let names = ["get", "pods", "-n", namespace, "-l", &label, "-o", "name"];
+        let pods = site.kubectl.run(&names).await;
+        for pod in pods.lines().filter_map(|name| name.strip_prefix("pod/")) {
+            let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics");
+            metrics += &site.kubectl.run(&["get", "--raw", &path]).await;
+        }
+    }
+    metrics
 }
