@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use trunkline_model::names::{ClusterName, RelationName, SourceName};
 use trunkline_model::secret::SecretBytes;
 use trunkline_warehouse::{DesiredSource, Roles, Warehouse, durability};
@@ -26,9 +26,10 @@ const LONGEST_RETRY: Duration = Duration::from_secs(10);
 /// How long bringing the database to what is wanted may take. A thousand new sources take half a
 /// minute; a server that holds its connections and answers nothing takes for ever.
 const ATTEMPT_DEADLINE: Duration = Duration::from_secs(300);
-/// How long dropping a source may take: less than a deletion waits, so that what it says of the rows
-/// then is true afterwards too.
-const DROP_DEADLINE: Duration = Duration::from_secs(50);
+
+/// What is said of a database that was given up.
+const SILENT: &str =
+    "the database takes too long; pg_stat_activity shows what its sessions wait for";
 
 /// What a cluster wants of its database.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,16 +88,25 @@ pub(crate) struct Failure {
     pub(crate) message: String,
 }
 
-/// Sources that are being dropped, and how that went once it has ended.
-type Dropped = Arc<Mutex<HashMap<SourceName, Option<Result<(), String>>>>>;
+/// A removal of a source.
+#[derive(Debug)]
+enum Removal {
+    /// It is asked for, and given up at this time.
+    Asked(Instant),
+    /// It has ended.
+    Ended(Result<(), String>),
+}
+
+/// Removals that nobody has heard the end of.
+type Removals = Arc<Mutex<HashMap<SourceName, Removal>>>;
 
 /// A cluster's database.
 #[derive(Debug)]
 pub(crate) struct DatabaseHandle {
     wanted: watch::Sender<Option<Arc<Wanted>>>,
     outcome: watch::Receiver<Option<Outcome>>,
-    drops: mpsc::UnboundedSender<SourceName>,
-    dropped: Dropped,
+    drops: mpsc::UnboundedSender<(SourceName, Instant)>,
+    removals: Removals,
     task: AbortHandle,
 }
 
@@ -113,21 +123,21 @@ impl DatabaseHandle {
         let (wanted, wanted_receiver) = watch::channel(None);
         let (outcome_sender, outcome) = watch::channel(None);
         let (drops, drop_receiver) = mpsc::unbounded_channel();
-        let dropped = Arc::default();
+        let removals = Arc::default();
         let keeper = Keeper {
             cluster,
             changed,
             outcome: outcome_sender,
             warehouse: None,
             backoff: Backoff::default(),
-            dropped: Arc::clone(&dropped),
+            removals: Arc::clone(&removals),
         };
         let task = tokio::spawn(keeper.run(wanted_receiver, drop_receiver));
         Self {
             wanted,
             outcome,
             drops,
-            dropped,
+            removals,
             task: task.abort_handle(),
         }
     }
@@ -150,20 +160,29 @@ impl DatabaseHandle {
     }
 
     /// Drops a source's rows and relations: asks for it when nobody has, and tells how it went once
-    /// it has ended. After a failure the next call asks again.
-    pub(crate) fn drop_source(&self, source: &SourceName) -> Option<Result<(), String>> {
-        let mut dropped = lock(&self.dropped);
-        match dropped.remove(source) {
-            Some(Some(result)) => Some(result),
-            Some(None) => {
-                dropped.insert(source.clone(), None);
+    /// it has ended. After a failure the next call asks again. What is not done within `patience` is
+    /// given up: nothing of it happens after the failure is told, but for a statement that the
+    /// server had by then.
+    pub(crate) fn drop_source(
+        &self,
+        source: &SourceName,
+        patience: Duration,
+    ) -> Option<Result<(), String>> {
+        let now = Instant::now();
+        let mut removals = lock(&self.removals);
+        match removals.remove(source) {
+            Some(Removal::Ended(result)) => Some(result),
+            Some(Removal::Asked(until)) if now < until => {
+                removals.insert(source.clone(), Removal::Asked(until));
                 None
             }
+            Some(Removal::Asked(_)) => Some(Err(SILENT.to_owned())),
             None => {
-                if self.drops.send(source.clone()).is_err() {
+                let until = now + patience;
+                if self.drops.send((source.clone(), until)).is_err() {
                     return Some(Err("the database's task has ended".to_owned()));
                 }
-                dropped.insert(source.clone(), None);
+                removals.insert(source.clone(), Removal::Asked(until));
                 None
             }
         }
@@ -178,24 +197,24 @@ struct Keeper {
     /// The connection, and the URL that it was made with.
     warehouse: Option<(SecretBytes, Warehouse)>,
     backoff: Backoff<()>,
-    dropped: Dropped,
+    removals: Removals,
 }
 
 impl Keeper {
     async fn run(
         mut self,
         mut wanted: watch::Receiver<Option<Arc<Wanted>>>,
-        mut drops: mpsc::UnboundedReceiver<SourceName>,
+        mut drops: mpsc::UnboundedReceiver<(SourceName, Instant)>,
     ) {
         let mut next = Instant::now() + VERIFY_EVERY;
         loop {
             tokio::select! {
                 changed = wanted.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep_until(next) => {}
-                Some(source) = drops.recv() => {
+                Some((source, until)) = drops.recv() => {
                     let current = wanted.borrow().clone();
-                    let result = self.drop_source(current.as_deref(), &source).await;
-                    lock(&self.dropped).insert(source, Some(result));
+                    let result = self.drop_source(current.as_deref(), &source, until).await;
+                    self.tell(source, until, result);
                     if self.changed.send(self.cluster.clone()).is_err() {
                         return;
                     }
@@ -234,7 +253,7 @@ impl Keeper {
             Ok(result) => result,
             Err(_) => Err(Failure {
                 reason: "Unreachable",
-                message: silent(ATTEMPT_DEADLINE),
+                message: SILENT.to_owned(),
             }),
         };
         if result.is_err() {
@@ -293,22 +312,39 @@ impl Keeper {
         &mut self,
         wanted: Option<&Wanted>,
         source: &SourceName,
+        until: Instant,
     ) -> Result<(), String> {
         let Some(wanted) = wanted else {
             return Err("the database is not known".to_owned());
         };
         let cluster = self.cluster.clone();
-        let dropping = async {
-            let warehouse = self.connect(&wanted.owner_url).await?;
-            warehouse.drop_source(&cluster, source).await
+        // Not even begun when it is late: the task was busy with something that took long.
+        let ended = if Instant::now() < until {
+            let dropping = async {
+                let warehouse = self.connect(&wanted.owner_url).await?;
+                warehouse.drop_source(&cluster, source).await
+            };
+            timeout_at(until, dropping).await.ok()
+        } else {
+            None
         };
-        match timeout(DROP_DEADLINE, dropping).await {
-            Ok(result) => result.map(|_| ()).map_err(|error| chain(&error)),
-            Err(_) => {
+        match ended {
+            Some(result) => result.map(|_| ()).map_err(|error| chain(&error)),
+            None => {
                 // With the connection, what it may still do ends.
                 self.warehouse = None;
-                Err(silent(DROP_DEADLINE))
+                Err(SILENT.to_owned())
             }
+        }
+    }
+
+    /// Leaves a removal's end for whoever asked for it, unless that was given up meanwhile.
+    fn tell(&self, source: SourceName, until: Instant, result: Result<(), String>) {
+        let mut removals = lock(&self.removals);
+        if let Some(Removal::Asked(asked)) = removals.get(&source)
+            && *asked == until
+        {
+            removals.insert(source, Removal::Ended(result));
         }
     }
 
@@ -331,13 +367,6 @@ impl Ready {
             .values()
             .all(|place| place.as_ref().is_ok_and(|place| place.warnings.is_empty()))
     }
-}
-
-fn silent(deadline: Duration) -> String {
-    format!(
-        "the database was not done within {} s; look for what it waits for in pg_stat_activity",
-        deadline.as_secs()
-    )
 }
 
 impl From<trunkline_warehouse::Error> for Failure {

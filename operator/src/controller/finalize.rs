@@ -25,6 +25,8 @@ use crate::apply::ApplyError;
 pub(super) const FINALIZER: &str = "trunkline.dev/drop-rows";
 /// How long a deletion waits for the database.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a removal is tried at least, by an operator that was not there before, for instance.
+const LEAST_TRY: Duration = Duration::from_secs(10);
 
 /// Puts the finalizer where it belongs, and drops what is to be dropped. Returns whether a deletion
 /// is still going on.
@@ -45,12 +47,12 @@ pub(super) async fn finalize(
             (Some(_), true, true) if is_suspended => is_going_on = true,
             (Some(since), true, true) => {
                 let waited = Timestamp::now().duration_since(since.0);
-                let is_late = waited.as_secs() > i64::try_from(PATIENCE.as_secs()).unwrap_or(60);
-                if is_routed(context, cluster, name) && !is_late {
+                let left = PATIENCE.saturating_sub(waited.try_into().unwrap_or_default());
+                if is_routed(context, cluster, name) && !left.is_zero() {
                     is_going_on = true;
                     continue;
                 }
-                is_going_on |= !drop_rows(context, memory, name, source, is_late).await?;
+                is_going_on |= !drop_rows(context, memory, name, source, left).await?;
             }
             _ => {}
         }
@@ -75,17 +77,16 @@ async fn drop_rows(
     memory: &ClusterMemory,
     name: &SourceName,
     source: &WebhookSource,
-    is_late: bool,
+    left: Duration,
 ) -> Result<bool, ApplyError> {
-    let failure = match memory.database.drop_source(name) {
+    let failure = match memory.database.drop_source(name, left.max(LEAST_TRY)) {
         Some(Ok(())) => None,
         Some(Err(reason)) => Some(reason),
-        None if is_late => Some("the database does not answer".to_owned()),
         None => return Ok(false),
     };
     match failure {
         None => set(context, source, false).await?,
-        Some(reason) if is_late => {
+        Some(reason) if left.is_zero() => {
             tracing::warn!(source = %name, %reason, "rows kept");
             let message = format!(
                 "the source is deleted, but its rows stay, as the database did not let them be \
