@@ -24,9 +24,9 @@ pub use cluster::{
 pub use definitions::{GENERATED_FOLDERS, definitions, definitions_yaml};
 pub use reference::SecretRef;
 pub use source::{
-    Body, BodyFormat, ClusterRef, DeletionPolicy, HeaderColumn, IncludeHeaders, NoVerification,
-    SecretKeyRef, SigningSecret, Verification, WebhookSource, WebhookSourceSpec,
-    WebhookSourceStatus,
+    Body, BodyFormat, ClusterRef, Cors, DeletionPolicy, HeaderColumn, IncludeHeaders,
+    NoVerification, RequestMethod, SecretKeyRef, SigningSecret, Verification, WebhookSource,
+    WebhookSourceSpec, WebhookSourceStatus,
 };
 
 /// The API group.

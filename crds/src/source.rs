@@ -96,6 +96,14 @@ pub struct WebhookSourceSpec {
     /// How a request body becomes rows.
     #[serde(default)]
     pub body: Body,
+    /// Methods that carry events. Any other is answered with 405.
+    #[serde(default = "default_methods")]
+    #[schemars(length(min = 1, max = 3))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub methods: Vec<RequestMethod>,
+    /// Pages of browsers that may post, by cross-origin resource sharing. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
     /// Request headers to store in the column `headers`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub include_headers: Option<IncludeHeaders>,
@@ -133,6 +141,10 @@ pub struct WebhookSourceSpec {
     /// Answer every request with 503, so that senders keep their events and retry.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
+}
+
+fn default_methods() -> Vec<RequestMethod> {
+    vec![RequestMethod::Post]
 }
 
 fn default_rotation_grace() -> String {
@@ -184,15 +196,24 @@ pub struct ClusterRef {
 }
 
 /// How a request body becomes rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Body {
-    /// What a body is.
+    /// What a body is. It can change only among `Json`, `JsonArray` and `Form`.
     #[serde(default)]
+    #[x_kube(
+        validation = Rule::new(
+            "self == oldSelf || !(self in ['Text', 'Bytes'] || oldSelf in ['Text', 'Bytes'])"
+        ).message(
+            "body.format cannot change from or to Text or Bytes, since the column body would \
+             change its type under its readers; create another source"
+        )
+    )]
     pub format: BodyFormat,
 }
 
-/// Body formats. Both accept several JSON values one after another (NDJSON), each a row.
+/// Body formats. `Json` and `JsonArray` accept several JSON values one after another (NDJSON), each
+/// a row; under the others a body is one row. A Content-Type is not looked at.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum BodyFormat {
     /// One JSON value is one row, an array too unless the preset says that arrays are batches.
@@ -200,6 +221,44 @@ pub enum BodyFormat {
     Json,
     /// Each element of a top-level array is a row.
     JsonArray,
+    /// UTF-8 text.
+    Text,
+    /// Any bytes.
+    Bytes,
+    /// `application/x-www-form-urlencoded`: a JSON object of the fields, a field that is there
+    /// several times as an array.
+    Form,
+}
+
+/// Methods that can carry events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum RequestMethod {
+    /// POST, as nearly every sender.
+    Post,
+    /// PUT.
+    Put,
+    /// PATCH.
+    Patch,
+}
+
+/// Which pages of browsers may post to the source and read its answers. It protects nothing: any
+/// other program can still post.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Cors {
+    /// Origins, each scheme, host and perhaps port: `https://app.example.com`. `*` is every origin.
+    #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 512)))]
+    #[x_kube(
+        validation = Rule::new(
+            "self.all(origin, origin == '*' || \
+             origin.matches('^[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\\\\[[0-9a-f:]+\\\\])(:[0-9]{1,5})?$'))"
+        ).message(
+            "cors.origins has what is no origin; write * or one like https://app.example.com: \
+             lower case, without a path"
+        )
+    )]
+    pub origins: Vec<String>,
 }
 
 /// Which request headers are stored. Names are compared without regard to case; `deny` beats
@@ -237,6 +296,9 @@ pub struct HeaderColumn {
         )
     )]
     pub column: String,
+    /// Make the column `bytea` with the value's bytes, for a value that need not be text.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bytes: bool,
 }
 
 /// How a request proves that it comes from its sender: exactly one of `preset` and `none`.

@@ -4,6 +4,8 @@
 //! Invariant: a column is only ever added, at the end, and nullable or with a default, because
 //! ingesters of the version before write to the same table (COPY names its columns).
 
+use crate::request::BodyFormat;
+
 /// A physical column of `trunkline.events`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Column {
@@ -225,17 +227,13 @@ pub const COLUMNS: &[ColumnSpec] = &[
              what was sent.",
         )
     },
-    // Written from the day that the format Text exists; the column is there from the first day so
-    // that no ALTER TABLE has to wait for readers.
-    ColumnSpec {
-        copied: false,
-        ..hidden(spec(
-            Column::BodyText,
-            "body_text",
-            "text",
-            "A body of the format Text.",
-        ))
-    },
+    hidden(spec(
+        Column::BodyText,
+        "body_text",
+        "text",
+        "The body. Where it has NUL characters, which text cannot hold, they are replaced, and raw \
+         holds what was sent.",
+    )),
     spec(
         Column::Raw,
         "raw",
@@ -249,11 +247,49 @@ pub fn copied() -> impl Iterator<Item = &'static ColumnSpec> {
     COLUMNS.iter().filter(|spec| spec.copied)
 }
 
-/// The columns of the view `<schema>.events`, in its order, without those of `spec.headers`.
+/// The columns of the view `<schema>.events` of a source with JSON bodies, in its order, without
+/// those of `spec.headers`. [`shown`] has those of other formats.
 pub fn viewed() -> impl Iterator<Item = (&'static ColumnSpec, &'static str)> {
     COLUMNS
         .iter()
         .filter_map(|spec| spec.view_name.map(|name| (spec, name)))
+}
+
+/// A column of the view `<schema>.events`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShownColumn {
+    /// Its name.
+    pub name: &'static str,
+    /// The physical column that it shows; NULL where there is none.
+    pub stored: Option<&'static str>,
+    /// Its SQL type.
+    pub sql_type: &'static str,
+    /// One sentence for readers.
+    pub doc: &'static str,
+}
+
+/// The columns of [`viewed`] for a source of this format: `body` has the type that the format
+/// gives, all else is the same.
+pub fn shown(format: BodyFormat) -> impl Iterator<Item = ShownColumn> {
+    viewed().map(move |(spec, name)| {
+        let body = match (spec.column, format.column()) {
+            (Column::BodyJson, column) => COLUMNS.iter().find(|spec| spec.column == column),
+            _ => None,
+        };
+        let spec = body.unwrap_or(spec);
+        let (stored, doc) = match (name, format.column()) {
+            ("body", Column::Raw) => (Some(spec.name), "The bytes as sent."),
+            // The body is all of it.
+            ("raw", Column::Raw) => (None, "NULL: body is what was sent."),
+            _ => (Some(spec.name), spec.doc),
+        };
+        ShownColumn {
+            name,
+            stored,
+            sql_type: spec.sql_type,
+            doc,
+        }
+    })
 }
 
 #[cfg(test)]
@@ -286,6 +322,34 @@ mod tests {
                 "raw bytea",
             ]
         );
+    }
+
+    #[test]
+    fn the_body_has_the_type_of_its_format_and_the_rest_stays() {
+        let columns = |format| -> Vec<String> {
+            shown(format)
+                .map(|column| format!("{} {}", column.name, column.sql_type))
+                .collect()
+        };
+        let json: Vec<_> = viewed()
+            .map(|(spec, name)| format!("{name} {}", spec.sql_type))
+            .collect();
+        assert_eq!(columns(BodyFormat::Json), json);
+        assert_eq!(columns(BodyFormat::Form), json);
+        for (format, body) in [
+            (BodyFormat::Text, "body text"),
+            (BodyFormat::Bytes, "body bytea"),
+        ] {
+            let columns = columns(format);
+            assert!(columns.contains(&body.to_owned()), "{columns:?}");
+            let others = |all: &[String]| -> Vec<String> {
+                let kept = all.iter().filter(|column| !column.starts_with("body "));
+                kept.cloned().collect()
+            };
+            assert_eq!(others(&columns), others(&json));
+        }
+        let raw = shown(BodyFormat::Bytes).find(|column| column.name == "raw");
+        assert_eq!(raw.unwrap().stored, None);
     }
 
     #[test]

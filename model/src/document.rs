@@ -27,15 +27,18 @@ use sha2::Sha256;
 
 use crate::headers::{HeaderColumn, HeaderSelection};
 use crate::names::{ClusterName, SourceName};
+use crate::request::{self, HttpPolicy};
 use crate::secret::SecretBytes;
 use crate::verification::Verification;
+
+pub use crate::request::BodyFormat;
 
 /// The version of the document's form. It rises only when a reader of the version before would
 /// misunderstand the rest; additions do not raise it.
 pub const VERSION: u32 = 1;
 
 /// Constructs that [`SourceEntry::requires`] may name and this version knows.
-pub const KNOWN_CONSTRUCTS: &[&str] = &[];
+pub const KNOWN_CONSTRUCTS: &[&[&str]] = &[request::CONSTRUCTS];
 
 /// Digits of a revision: 64 bits tell two states of one source apart.
 const REVISION_DIGITS: usize = 16;
@@ -119,13 +122,14 @@ impl SourceEntry {
         paths: Vec<String>,
         settings: &SourceSettings,
     ) -> Result<Self, DocumentError> {
+        let requires = request::constructs(settings).map(str::to_owned).collect();
         let settings = serde_json::value::to_raw_value(settings).map_err(DocumentError::Encode)?;
         Ok(Self {
             source,
             generation,
             paths,
             revision: None,
-            requires: Vec::new(),
+            requires,
             unavailable: None,
             settings,
         })
@@ -161,15 +165,11 @@ pub struct SourceSettings {
     /// Headers with columns of their own.
     #[serde(default)]
     pub header_columns: Vec<HeaderColumn>,
+    /// Which requests are for it at all.
+    #[serde(default, skip_serializing_if = "HttpPolicy::is_default")]
+    pub http: HttpPolicy,
     /// How a request proves its sender.
     pub verification: Verification,
-}
-
-/// Body formats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum BodyFormat {
-    /// A stream of whitespace-separated JSON values.
-    Json,
 }
 
 /// A source as an ingester knows it.
@@ -183,6 +183,8 @@ pub struct Source {
     pub paths: Vec<String>,
     /// Names the entry that this was read from, when its writer did.
     pub revision: Option<String>,
+    /// Which requests are for it at all; [`HttpPolicy::unknown`] when nothing can be read of it.
+    pub http: HttpPolicy,
     /// What serves it, or why nothing does, for its owner.
     pub settings: Result<SourceSettings, String>,
 }
@@ -367,30 +369,35 @@ pub fn decode_document(file: &str, bytes: &[u8]) -> Result<Document, DocumentErr
 }
 
 fn read_source(entry: SourceEntry) -> Source {
-    let unknown = entry
-        .requires
-        .iter()
-        .find(|name| !KNOWN_CONSTRUCTS.contains(&name.as_str()));
+    let unknown = entry.requires.iter().find(|name| {
+        !KNOWN_CONSTRUCTS
+            .iter()
+            .any(|known| known.contains(&name.as_str()))
+    });
+    let settings = serde_json::from_str::<SourceSettings>(entry.settings.get());
+    let http = settings
+        .as_ref()
+        .map_or_else(|_| HttpPolicy::unknown(), |settings| settings.http.clone());
     let settings = match (entry.unavailable, unknown) {
         (Some(reason), _) => Err(reason),
         (None, Some(construct)) => Err(format!(
             "this ingester's version does not know {construct:?}; upgrade its image"
         )),
-        (None, None) => serde_json::from_str(entry.settings.get())
-            // The error could quote a value, so only its place is kept.
-            .map_err(|error| {
-                format!(
-                    "this ingester's version does not understand the settings (column {}); \
-                     upgrade its image",
-                    error.column()
-                )
-            }),
+        // The error could quote a value, so only its place is kept.
+        (None, None) => settings.map_err(|error| {
+            format!(
+                "this ingester's version does not understand the settings (column {}); \
+                 upgrade its image",
+                error.column()
+            )
+        }),
     };
     Source {
         name: entry.source,
         generation: entry.generation,
         paths: entry.paths,
         revision: entry.revision,
+        http,
         settings,
     }
 }

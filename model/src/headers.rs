@@ -1,5 +1,7 @@
 //! Which request headers are stored with a row.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 /// Headers that carry credentials. `all` leaves them out, because a secret's value is stored in
@@ -50,10 +52,26 @@ impl HeaderSelection {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HeaderColumn {
-    /// The header's name in lower case; also its key in the column `header_values`.
+    /// The header's name in lower case.
     pub name: String,
     /// The view's column.
     pub column: String,
+    /// Whether the column is `bytea` and holds the value's bytes, which need not be text.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bytes: bool,
+}
+
+impl HeaderColumn {
+    /// The value's key in the column `header_values`. Bytes are there as hex digits, beside the
+    /// text: no header's name has a colon.
+    #[must_use]
+    pub fn key(&self) -> Cow<'_, str> {
+        if self.bytes {
+            Cow::Owned(format!("{}:hex", self.name))
+        } else {
+            Cow::Borrowed(&self.name)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod document;
 pub mod headers;
 pub mod names;
 pub mod presets;
+pub mod request;
 pub mod secret;
 pub mod url;
 pub mod verification;

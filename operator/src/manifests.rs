@@ -372,7 +372,7 @@ spec:
             (format!("{SOURCE}---\n{SOURCE}"), "also stands in a.yaml"),
             (
                 format!("{SOURCE}  body: {{format: Xml}}\n"),
-                "spec.body.format: unknown variant `Xml`, expected `Json` or `JsonArray`",
+                "spec.body.format: unknown variant `Xml`, expected one of `Json`, `JsonArray`, `Text`, `Bytes`, `Form`",
             ),
         ];
         for (text, expected) in cases {

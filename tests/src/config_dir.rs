@@ -11,6 +11,7 @@ use trunkline_model::document::{
 use trunkline_model::headers::HeaderSelection;
 use trunkline_model::names::{ClusterName, SourceName};
 use trunkline_model::presets::Preset;
+use trunkline_model::request::HttpPolicy;
 use trunkline_model::secret::SecretBytes;
 use trunkline_model::verification::{NamedSecret, Verification};
 
@@ -47,6 +48,7 @@ impl SourceDraft {
                 split_arrays: false,
                 include_headers: HeaderSelection::default(),
                 header_columns: Vec::new(),
+                http: HttpPolicy::default(),
                 verification: Verification::None,
             },
         }

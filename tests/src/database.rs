@@ -217,6 +217,7 @@ fn desired(cluster: &ClusterName, draft: &SourceDraft) -> DesiredSource {
         name: name.clone(),
         schema: name.default_schema(cluster).unwrap(),
         url: None,
+        body: draft.settings.body,
         header_columns: draft.settings.header_columns.clone(),
         readers: Vec::new(),
     }

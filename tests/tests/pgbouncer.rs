@@ -46,6 +46,7 @@ impl Pooled {
             name: draft.name.clone(),
             schema: "segment".parse().unwrap(),
             url: None,
+            body: draft.settings.body,
             header_columns: Vec::new(),
             readers: Vec::new(),
         }];

@@ -109,6 +109,7 @@ async fn poison_is_stored_as_sent_and_harms_no_neighbour() {
     source.settings.header_columns = vec![HeaderColumn {
         name: LABEL.to_owned(),
         column: "label".to_owned(),
+        bytes: false,
     }];
     let station = Station::with(vec![source]).await;
     let good: Arc<[Event]> = events(seed(), BATCH - 1).into();

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use trunkline_model::headers::HeaderColumn;
+use trunkline_model::request::BodyFormat;
 use trunkline_model::secret::SecretBytes;
 use trunkline_tests::{
     ConfigDir, Database, Ledger, Load, LoadOptions, LoadReport, SECRET, SourceDraft, Station,
@@ -97,11 +98,13 @@ fn desired(name: &str, headers: &[&str]) -> DesiredSource {
     let column = |header: &&str| HeaderColumn {
         name: (*header).to_owned(),
         column: header.replace('-', "_"),
+        bytes: false,
     };
     DesiredSource {
         name: format!("default/{name}").parse().unwrap(),
         schema: name.parse().unwrap(),
         url: None,
+        body: BodyFormat::Json,
         header_columns: headers.iter().map(column).collect(),
         readers: Vec::new(),
     }

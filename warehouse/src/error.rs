@@ -169,6 +169,19 @@ pub enum Error {
         /// What depends on it, as the server lists it.
         objects: String,
     },
+    /// A source that changed its kind of body, or that took up the rows of one with another kind.
+    #[error(
+        "{relation} has rows whose body is {found}, and spec.body.format makes it {wanted}; set \
+         spec.body.format back, or create another source"
+    )]
+    OtherBody {
+        /// The view.
+        relation: String,
+        /// The type of its column `body`.
+        found: String,
+        /// The type that the format asks for.
+        wanted: &'static str,
+    },
     /// A password that no login can have.
     #[error("the ingest password is empty or has a NUL byte; choose another one")]
     UnusablePassword,
@@ -264,6 +277,7 @@ impl Error {
             Self::Statement { .. }
                 | Self::Denied { .. }
                 | Self::Locked { .. }
+                | Self::OtherBody { .. }
                 | Self::ForeignRole(_)
         )
     }

@@ -9,6 +9,7 @@ use jiff::civil::Date;
 use tokio_postgres::Client;
 use trunkline_model::headers::HeaderColumn;
 use trunkline_model::names::{ClusterName, RelationName, SchemaName, SourceName};
+use trunkline_model::request::BodyFormat;
 
 use crate::apply::{needed, run, run_needed, run_or_fail};
 use crate::catalog::{self, Marks, SourceRow};
@@ -31,6 +32,8 @@ pub struct DesiredSource {
     pub schema: SchemaName,
     /// Where senders post to, for the catalog; None while nobody knows.
     pub url: Option<String>,
+    /// What its bodies are, which decides on the type of the view's column `body`.
+    pub body: BodyFormat,
     /// Columns of the view for single headers, in order.
     pub header_columns: Vec<HeaderColumn>,
     /// Roles that may read it, the cluster's and the source's together. Whoever is no longer listed
@@ -253,6 +256,7 @@ fn work(
     let DesiredSource {
         name,
         schema,
+        body,
         header_columns,
         ..
     } = source;
@@ -268,7 +272,7 @@ fn work(
             .map(Work::Deferrable),
     );
     work.push(Work::Essential(partitions::attach_bucket(bucket)));
-    let view = EventsView::new(name, relation.clone(), bucket, header_columns);
+    let view = EventsView::new(name, relation.clone(), bucket, *body, header_columns);
     let view_step = view.create_or_replace();
     work.push(Work::View(view, view_step));
     let group = place.reader_group(source);

@@ -3,15 +3,17 @@
 //! Invariants:
 //! - The definition is compared by its fingerprint before anything is locked, because replacing a
 //!   view takes ACCESS EXCLUSIVE on it, also when nothing changes.
+//! - The column `body` keeps its type while there are rows: they hold bodies of that kind.
 //! - A view that others' objects depend on is never dropped, and no right that someone granted on
 //!   it is lost when it is made anew.
 
 use sha2::{Digest, Sha256};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
-use trunkline_model::columns;
+use trunkline_model::columns::{self, ShownColumn};
 use trunkline_model::headers::HeaderColumn;
 use trunkline_model::names::{RelationName, SourceName, quote_identifier, quote_literal};
+use trunkline_model::request::BodyFormat;
 
 use crate::apply::{CURRENT_ROLE, run};
 use crate::catalog;
@@ -24,6 +26,8 @@ use crate::step::{PendingReason, Report, Step, Test};
 pub(crate) struct EventsView {
     relation: RelationName,
     bucket: i32,
+    /// The type of `body`.
+    body_type: &'static str,
     /// `SELECT …`.
     query: String,
     /// `COMMENT ON …`, joined.
@@ -42,6 +46,7 @@ impl EventsView {
         source: &SourceName,
         relation: RelationName,
         bucket: i32,
+        body: BodyFormat,
         headers: &[HeaderColumn],
     ) -> Self {
         let name = relation.quoted();
@@ -60,26 +65,34 @@ impl EventsView {
                 quote_literal(text)
             ));
         };
-        for (spec, view_name) in columns::viewed() {
-            let stored = quote_identifier(spec.name);
-            selected.push(if spec.name == view_name {
-                stored
-            } else {
-                format!("{stored} AS {}", quote_identifier(view_name))
-            });
-            comment(view_name, spec.doc);
-        }
-        for HeaderColumn {
-            name: header,
-            column,
-        } in headers
+        let mut body_type = "";
+        for ShownColumn {
+            name,
+            stored,
+            sql_type,
+            doc,
+        } in columns::shown(body)
         {
-            selected.push(format!(
-                "\"header_values\" ->> {} AS {}",
-                quote_literal(header),
-                quote_identifier(column)
-            ));
-            comment(column, &format!("Request header {header}."));
+            let shown = quote_identifier(name);
+            selected.push(match stored {
+                Some(stored) if stored == name => shown,
+                Some(stored) => format!("{} AS {shown}", quote_identifier(stored)),
+                None => format!("NULL::{sql_type} AS {shown}"),
+            });
+            if name == "body" {
+                body_type = sql_type;
+            }
+            comment(name, doc);
+        }
+        for header in headers {
+            let value = format!("\"header_values\" ->> {}", quote_literal(&header.key()));
+            let column = quote_identifier(&header.column);
+            selected.push(if header.bytes {
+                format!("decode({value}, 'hex') AS {column}")
+            } else {
+                format!("{value} AS {column}")
+            });
+            comment(&header.column, &format!("Request header {}.", header.name));
         }
         let query = format!(
             "SELECT\n  {}\nFROM {}",
@@ -89,6 +102,7 @@ impl EventsView {
         Self {
             relation,
             bucket,
+            body_type,
             query,
             comments: comments.join(";\n"),
         }
@@ -153,9 +167,11 @@ impl EventsView {
     /// Brings the view to its definition.
     ///
     /// # Errors
-    /// Not when it has to wait for others: the report then has a pending step, and the old view is
+    /// [`Error::OtherBody`] when there are rows whose bodies are of another type. Not when it has to
+    /// wait for others: the report then has a pending step, and the old view is
     /// what it was.
     pub(crate) async fn ensure(&self, client: &Client) -> Result<Report, Error> {
+        self.refuse_another_body(client).await?;
         let step = self.create_or_replace();
         let outcome = match run(client, &step).await {
             // A column is to go or to move, which REPLACE cannot do.
@@ -176,6 +192,37 @@ impl EventsView {
         };
         Ok(Report::of(&step, outcome))
     }
+
+    /// Rows of one kind of body have nothing to show in a view of another.
+    async fn refuse_another_body(&self, client: &Client) -> Result<(), Error> {
+        let name = self.relation.quoted();
+        let doing = format!("look at the columns of {}", self.relation);
+        let found = client
+            .query_opt(
+                "SELECT format_type(atttypid, NULL) FROM pg_attribute \
+                 WHERE attrelid = to_regclass($1) AND attname = 'body' AND NOT attisdropped",
+                &[&name],
+            )
+            .await
+            .map_err(|error| Error::statement(&doing, error))?;
+        let found: Option<String> = found.map(|row| row.get(0));
+        let Some(found) = found.filter(|found| found != self.body_type) else {
+            return Ok(());
+        };
+        let sql = format!("SELECT EXISTS (SELECT FROM {})", bucket_table(self.bucket));
+        let rows = client
+            .query_one(&sql, &[])
+            .await
+            .map_err(|error| Error::statement(&doing, error))?;
+        if rows.get(0) {
+            return Err(Error::OtherBody {
+                relation: self.relation.to_string(),
+                found,
+                wanted: self.body_type,
+            });
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -183,11 +230,16 @@ mod tests {
     use super::*;
 
     fn view(headers: &[(&str, &str)]) -> EventsView {
+        view_of(BodyFormat::Json, headers, false)
+    }
+
+    fn view_of(body: BodyFormat, headers: &[(&str, &str)], bytes: bool) -> EventsView {
         let headers: Vec<_> = headers
             .iter()
             .map(|&(name, column)| HeaderColumn {
                 name: name.to_owned(),
                 column: column.to_owned(),
+                bytes,
             })
             .collect();
         let schema: trunkline_model::names::SchemaName = "shop".parse().unwrap();
@@ -195,8 +247,29 @@ mod tests {
             &"default/shop".parse().unwrap(),
             schema.events(),
             7,
+            body,
             &headers,
         )
+    }
+
+    #[test]
+    fn the_body_comes_from_the_column_of_its_format() {
+        let sql = |format| view_of(format, &[("x-sum", "sum")], true).query;
+        for (format, body, raw) in [
+            (BodyFormat::Form, "\"body_json\" AS \"body\"", "\"raw\""),
+            (BodyFormat::Text, "\"body_text\" AS \"body\"", "\"raw\""),
+            (
+                BodyFormat::Bytes,
+                "\"raw\" AS \"body\"",
+                "NULL::bytea AS \"raw\"",
+            ),
+        ] {
+            let expected = format!(
+                "\"headers\",\n  {body},\n  {raw},\n  \
+                 decode(\"header_values\" ->> 'x-sum:hex', 'hex') AS \"sum\"\n"
+            );
+            assert!(sql(format).contains(&expected), "{}", sql(format));
+        }
     }
 
     #[test]

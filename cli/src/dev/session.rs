@@ -193,6 +193,7 @@ impl Session {
                 name: source.name.clone(),
                 schema: source.schema.clone(),
                 url: Some(format!("http://{address}{}", source.path)),
+                body: source.body,
                 header_columns: source.header_columns.clone(),
                 readers: Vec::new(),
             })

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use trunkline_model::document::{Configuration, ConfigurationHash, Limits, SourceSettings};
 use trunkline_model::names::ClusterName;
+use trunkline_model::request::HttpPolicy;
 use trunkline_model::verification::Verification;
 
 pub(crate) use watch::ConfigWatch;
@@ -38,6 +39,8 @@ pub(crate) struct Route {
     pub(crate) generation: i64,
     /// Names what is served of it, as the writer of the configuration did.
     pub(crate) revision: Option<String>,
+    /// Which requests are for it at all.
+    pub(crate) http: HttpPolicy,
     /// How it is served, or why it is not, for its owner.
     pub(crate) settings: Result<SourceSettings, String>,
 }
@@ -51,6 +54,7 @@ impl Routing {
                 source: source.name.to_string().into(),
                 generation: source.generation,
                 revision: source.revision,
+                http: source.http,
                 settings: servable(source.settings),
             });
             paths.extend(

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use trunkline_model::document::Limits;
 
 use super::budget::{Budget, Reservation};
+use super::coding::Coding;
 use super::refusal::Refusal;
 use crate::config::Routing;
 
@@ -34,14 +35,16 @@ const HELD_PER_BODY_BYTE: usize = 3;
 /// What a request holds besides: its headers, its task, and what a row adds to its body.
 const HELD_PER_REQUEST: usize = 8 << 10;
 
-/// A body, and the memory that is reserved for it and for its rows.
+/// A body as it arrived, and the memory that is reserved for it and for its rows.
 pub(super) struct ReadBody {
     pub(super) bytes: Bytes,
+    /// How the bytes are coded.
+    pub(super) coding: Option<Coding>,
     pub(super) reservation: Reservation,
 }
 
 /// Bytes that a request with such a body holds until its commit.
-fn held(body_bytes: usize) -> usize {
+pub(super) fn held(body_bytes: usize) -> usize {
     body_bytes
         .saturating_mul(HELD_PER_BODY_BYTE)
         .saturating_add(HELD_PER_REQUEST)
@@ -50,6 +53,7 @@ fn held(body_bytes: usize) -> usize {
 /// Reads a body.
 pub(super) async fn read(
     incoming: &mut Incoming,
+    coding: Option<Coding>,
     limits: &Limits,
     budget: &Arc<Budget>,
 ) -> Result<ReadBody, Refusal> {
@@ -70,7 +74,11 @@ pub(super) async fn read(
     )
     .await
     .map_err(|_| Refusal::BodyTimeout)??;
-    Ok(ReadBody { bytes, reservation })
+    Ok(ReadBody {
+        bytes,
+        coding,
+        reservation,
+    })
 }
 
 async fn collect(

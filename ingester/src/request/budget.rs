@@ -62,6 +62,15 @@ impl Reservation {
     }
 }
 
+impl Reservation {
+    /// Gives back what is above `bytes` in all.
+    pub(super) fn shrink(&mut self, bytes: usize) {
+        let surplus = self.bytes.saturating_sub(bytes);
+        self.budget.used.fetch_sub(surplus, Ordering::Relaxed);
+        self.bytes -= surplus;
+    }
+}
+
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -86,6 +95,20 @@ mod tests {
         drop(one);
         assert_eq!(budget.used(), 40);
         drop(two);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn what_is_needed_no_more_is_given_back() {
+        let budget = Arc::new(Budget::default());
+        let mut one = budget.open(100);
+        assert_eq!(one.cover(60), Ok(()));
+        one.shrink(70);
+        assert_eq!(budget.used(), 60);
+        one.shrink(10);
+        assert_eq!(budget.used(), 10);
+        assert_eq!(one.cover(20), Ok(()));
+        drop(one);
         assert_eq!(budget.used(), 0);
     }
 

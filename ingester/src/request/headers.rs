@@ -19,11 +19,23 @@ pub(super) fn selected(selection: &HeaderSelection, headers: &HeaderMap) -> Opti
     Some(object(names, headers).to_string())
 }
 
-/// The headers with columns of their own as a JSON object; `None` when the request has none.
+/// The headers with columns of their own as a JSON object; `None` when the request has none. Bytes
+/// are hex digits: JSON has no bytes, and the view makes a `bytea` of them.
 pub(super) fn columns(columns: &[HeaderColumn], headers: &HeaderMap) -> Option<String> {
-    let names = columns.iter().map(|column| column.name.as_str());
-    let object = object(names.filter(|name| headers.contains_key(*name)), headers);
-    (object.as_object().is_some_and(|object| !object.is_empty())).then(|| object.to_string())
+    let present = columns
+        .iter()
+        .filter(|column| headers.contains_key(&column.name));
+    let members: Map<_, _> = present
+        .map(|column| {
+            let value = if column.bytes {
+                hex::encode(joined_bytes(&column.name, headers))
+            } else {
+                joined(&column.name, headers)
+            };
+            (column.key().into_owned(), Value::from(value))
+        })
+        .collect();
+    (!members.is_empty()).then(|| Value::Object(members).to_string())
 }
 
 fn object<'a>(names: impl Iterator<Item = &'a str>, headers: &HeaderMap) -> Value {
@@ -40,6 +52,15 @@ fn joined(name: &str, headers: &HeaderMap) -> String {
         text.push_str(&String::from_utf8_lossy(value.as_bytes()));
     }
     text
+}
+
+fn joined_bytes(name: &str, headers: &HeaderMap) -> Vec<u8> {
+    let values: Vec<_> = headers
+        .get_all(name)
+        .iter()
+        .map(hyper::header::HeaderValue::as_bytes)
+        .collect();
+    values.join(b", ".as_slice())
 }
 
 #[cfg(test)]
@@ -94,6 +115,7 @@ mod tests {
         let column = |name: &str| HeaderColumn {
             name: name.to_owned(),
             column: "c".to_owned(),
+            bytes: false,
         };
         let both = [column("user-agent"), column("event-type")];
         assert_eq!(
@@ -101,6 +123,22 @@ mod tests {
             Some("{\"user-agent\":\"Segment (Actions)\"}")
         );
         assert_eq!(columns(&both[1..], &headers()), None);
+        let bytes = |name| HeaderColumn {
+            bytes: true,
+            ..column(name)
+        };
+        let all = [
+            bytes("x-odd"),
+            bytes("x-twice"),
+            column("x-odd"),
+            bytes("x-no"),
+        ];
+        assert_eq!(
+            columns(&all, &headers()).as_deref(),
+            Some(
+                "{\"x-odd\":\"café \u{fffd}\",\"x-odd:hex\":\"636166c3a920ff\",\"x-twice:hex\":\"612c20622263\"}"
+            )
+        );
         assert_eq!(columns(&[], &headers()), None);
     }
 }

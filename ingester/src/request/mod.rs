@@ -6,6 +6,11 @@
 
 mod body;
 mod budget;
+mod coding;
+mod cors;
+mod decode;
+mod decompress;
+mod form;
 mod headers;
 mod prepare;
 mod refusal;
@@ -18,15 +23,16 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::CONTENT_ENCODING;
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response};
+use hyper::{Request, Response};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Route, Routing};
 use crate::events::{EventsCommitted, RequestAnswered, RequestRefused};
 use crate::instance::Instance;
 use body::ReadBody;
+use coding::Coding;
+use cors::CorsHeaders;
 use prepare::Delivery;
 
 pub(crate) use budget::Budget;
@@ -36,27 +42,22 @@ pub(crate) use refusal::Refusal;
 /// then is told to come again while they still listen.
 const ANSWER_DEADLINE: Duration = Duration::from_millis(3_500);
 
-/// A body above this is verified, decoded and encoded (up to some 50 ms of work) off the threads
-/// that serve the other connections.
-const LARGE_BODY_BYTES: usize = 256 << 10;
-
 /// Answers a request.
 pub(crate) async fn answer(
     instance: &Instance,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let start = Instant::now();
-    let mut route = None;
-    let received = AssertUnwindSafe(receive(instance, request, &mut route))
+    let mut found = Found::default();
+    let received = AssertUnwindSafe(receive(instance, request, &mut found))
         .catch_unwind()
         .await;
     let received = received.unwrap_or(Err(Refusal::Defect));
-    let source = route.map_or_else(
-        || Arc::from(""),
-        |route: Arc<Route>| Arc::clone(&route.source),
-    );
-    let response = match received {
-        Ok(()) => Response::new(Full::default()),
+    let source = found
+        .route
+        .map_or_else(|| Arc::from(""), |route| Arc::clone(&route.source));
+    let mut response = match received {
+        Ok(response) => response,
         Err(refusal) => {
             RequestRefused {
                 source: &source,
@@ -66,6 +67,7 @@ pub(crate) async fn answer(
             refusal.response()
         }
     };
+    found.cors.apply(&mut response);
     let status = response.status().as_u16();
     RequestAnswered {
         source: &source,
@@ -76,16 +78,32 @@ pub(crate) async fn answer(
     response
 }
 
-/// Takes a request in; `Ok` when its rows are committed. `found` becomes its source as soon as it is
-/// known.
+/// What is known of a request, for its answer, whatever becomes of it.
+#[derive(Default)]
+struct Found {
+    route: Option<Arc<Route>>,
+    cors: CorsHeaders,
+}
+
+/// What a request turned out to be once it was read.
+enum Read {
+    /// A delivery.
+    Body(ReadBody),
+    /// Something that is answered without one.
+    Answer(Response<Full<Bytes>>),
+}
+
+/// Takes a request in; for a delivery `Ok` when its rows are committed. `found` is filled in as soon
+/// as its source is known.
 async fn receive(
     instance: &Instance,
     request: Request<Incoming>,
-    found: &mut Option<Arc<Route>>,
-) -> Result<(), Refusal> {
+    found: &mut Found,
+) -> Result<Response<Full<Bytes>>, Refusal> {
     let (head, mut incoming) = request.into_parts();
     let body = match read(instance, &head, &mut incoming, found).await {
-        Ok(body) => body,
+        Ok(Read::Body(body)) => body,
+        Ok(Read::Answer(response)) => return Ok(response),
         Err(refusal) => {
             body::discard(&head, &mut incoming, instance.routing().as_deref()).await;
             return Err(refusal);
@@ -94,9 +112,9 @@ async fn receive(
     let deadline = Instant::now() + ANSWER_DEADLINE;
     // Once more: what is served may have changed while the body arrived.
     let (routing, route) = route(instance, &head)?;
-    *found = Some(Arc::clone(&route));
+    found.route = Some(Arc::clone(&route));
     let delivery = Delivery::new(route, head.headers, body, routing.limits);
-    let prepared = if delivery.body_bytes() > LARGE_BODY_BYTES {
+    let prepared = if delivery.is_large() {
         // A panic in there is a defect of ours, as one out here is.
         tokio::task::spawn_blocking(|| delivery.prepare())
             .await
@@ -109,7 +127,7 @@ async fn receive(
     timeout_at(deadline, commit)
         .await
         .map_err(|_| Refusal::CommitTimeout)??;
-    if let Some(route) = found {
+    if let Some(route) = &found.route {
         EventsCommitted {
             source: &route.source,
             events: prepared.events,
@@ -117,7 +135,7 @@ async fn receive(
         }
         .emit(&instance.events);
     }
-    Ok(())
+    Ok(Response::new(Full::default()))
 }
 
 /// Reads the body of a request that is worth it.
@@ -125,22 +143,24 @@ async fn read(
     instance: &Instance,
     head: &Parts,
     incoming: &mut Incoming,
-    found: &mut Option<Arc<Route>>,
-) -> Result<ReadBody, Refusal> {
+    found: &mut Found,
+) -> Result<Read, Refusal> {
     let (routing, route) = route(instance, head)?;
-    let settings = route.settings.as_ref().map(|_| ());
-    let settings = settings.map_err(|reason| Refusal::SourceUnavailable(reason.clone()));
-    *found = Some(route);
-    if head.method != Method::POST {
-        return Err(Refusal::Method);
+    let policy = &route.http;
+    found.cors = CorsHeaders::of(policy, &head.headers);
+    found.route = Some(Arc::clone(&route));
+    if !policy.takes(head.method.as_str()) {
+        return cors::preflight(policy, &found.cors, head)
+            .map(Read::Answer)
+            .ok_or_else(|| Refusal::Method(policy.allow()));
     }
-    if let Some(encoding) = head.headers.get(CONTENT_ENCODING)
-        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
-    {
-        return Err(Refusal::ContentEncoding(encoding.clone()));
+    let coding = Coding::of(&head.headers)?;
+    if let Err(reason) = &route.settings {
+        return Err(Refusal::SourceUnavailable(reason.clone()));
     }
-    settings?;
-    body::read(incoming, &routing.limits, &instance.budget).await
+    let limits = &routing.limits;
+    let body = body::read(incoming, coding, limits, &instance.budget).await?;
+    Ok(Read::Body(body))
 }
 
 /// The routing table and the source that a request is for.

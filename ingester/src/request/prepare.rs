@@ -1,28 +1,30 @@
 //! From a body as received to rows ready for the database: verify, decode, encode.
 //!
 //! No waiting in here, so that a large body can be worked on elsewhere. Invariant: nothing of a
-//! body is parsed before its signature is found valid, and no row leaves before the whole body is
-//! found to be JSON.
+//! body is parsed before its signature is found valid; it is only decompressed.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use hyper::HeaderMap;
-use trunkline_model::document::{BodyFormat, Limits, SourceSettings};
+use trunkline_model::document::Limits;
+use trunkline_model::verification::Verification;
 use uuid::Uuid;
 
-use super::body::ReadBody;
+use super::body::{ReadBody, held};
 use super::budget::Reservation;
+use super::decode::encode;
+use super::decompress::decompress;
 use super::headers;
 use super::refusal::Refusal;
 use crate::config::Route;
-use crate::json::{ArrayRows, Elements};
-use crate::rows::{DeliveryFields, EncodedRows, RowEncoder};
-use crate::verify::{Verdict, verify};
+use crate::rows::{DeliveryFields, EncodedRows};
+use crate::verify::{Unverified, Verdict, verify};
 
-/// Bound on the encoded rows of a request, in bodies of the largest size. Each row repeats the
-/// request's headers, so a body of very many tiny elements would otherwise grow a hundredfold.
-const MAX_ROWS_PER_BODY: usize = 8;
+/// A body above this is verified, decoded and encoded (up to some 50 ms of work) off the threads
+/// that serve the other connections.
+const LARGE_BODY_BYTES: usize = 256 << 10;
 
 /// A request whose body has arrived.
 pub(super) struct Delivery {
@@ -56,8 +58,10 @@ impl Delivery {
         }
     }
 
-    pub(super) fn body_bytes(&self) -> usize {
-        self.body.bytes.len()
+    /// Whether it is too much work for a thread that serves other connections. Of a compressed
+    /// body nobody knows.
+    pub(super) fn is_large(&self) -> bool {
+        self.body.coding.is_some() || self.body.bytes.len() > LARGE_BODY_BYTES
     }
 
     /// Does the work.
@@ -72,7 +76,24 @@ impl Delivery {
             .settings
             .as_ref()
             .map_err(|reason| Refusal::SourceUnavailable(reason.clone()))?;
-        let verdict = verify(&settings.verification, &headers, &body.bytes, unix_now())?;
+        let ReadBody {
+            bytes,
+            coding,
+            mut reservation,
+        } = body;
+        let (body, wire) = match coding {
+            None => (bytes, None),
+            Some(coding) => {
+                let limit = limits.max_body_bytes;
+                let body = decompress(coding, &bytes, limit, &mut reservation)?;
+                (Bytes::from(body), Some(bytes))
+            }
+        };
+        let verdict = verify_any(&settings.verification, &headers, &body, wire.as_deref())?;
+        if wire.is_some() {
+            drop(wire);
+            reservation.shrink(held(body.len()));
+        }
         let stored = headers::selected(&settings.include_headers, &headers);
         let values = headers::columns(&settings.header_columns, &headers);
         let fields = DeliveryFields {
@@ -82,7 +103,21 @@ impl Delivery {
             headers: stored.as_deref(),
             header_values: values.as_deref(),
         };
-        encode(fields, settings, verdict, body, limits)
+        encode(fields, settings, verdict, &body, limits, reservation)
+    }
+}
+
+/// Checks the body, and with a coding the bytes on the wire as well: senders sign either.
+fn verify_any(
+    verification: &Verification,
+    headers: &HeaderMap,
+    body: &[u8],
+    wire: Option<&[u8]>,
+) -> Result<Verdict, Unverified> {
+    let now = unix_now();
+    match (verify(verification, headers, body, now), wire) {
+        (Err(Unverified::Mismatch), Some(wire)) => verify(verification, headers, wire, now),
+        (verdict, _) => verdict,
     }
 }
 
@@ -93,48 +128,4 @@ fn unix_now() -> i64 {
         .ok()
         .and_then(|elapsed| i64::try_from(elapsed.as_secs()).ok())
         .unwrap_or(0)
-}
-
-fn encode(
-    fields: DeliveryFields<'_>,
-    settings: &SourceSettings,
-    verdict: Verdict,
-    body: ReadBody,
-    limits: Limits,
-) -> Result<Prepared, Refusal> {
-    let ReadBody {
-        bytes,
-        mut reservation,
-    } = body;
-    let BodyFormat::Json = settings.body;
-    let is_split = settings.split_arrays;
-    let arrays = if is_split {
-        ArrayRows::Elements
-    } else {
-        ArrayRows::Whole
-    };
-    let limit = limits.max_body_bytes.saturating_mul(MAX_ROWS_PER_BODY);
-    let mut encoder = RowEncoder::new(fields, bytes.len());
-    let (mut events, mut repaired) = (0, 0);
-    for (position, element) in Elements::new(&bytes, arrays)?.enumerate() {
-        let element = element?;
-        encoder.push(&element, verdict.scope(position, is_split));
-        events += 1;
-        repaired += u64::from(!element.exact);
-        if encoder.byte_len() > limit {
-            return Err(Refusal::RowsTooLarge { limit });
-        }
-        // The rows lie in a buffer that doubles when it is full.
-        let held = encoder
-            .byte_len()
-            .saturating_mul(2)
-            .saturating_add(bytes.len());
-        reservation.cover(held).map_err(|_| Refusal::Overloaded)?;
-    }
-    Ok(Prepared {
-        rows: encoder.finish(),
-        events,
-        repaired,
-        reservation,
-    })
 }

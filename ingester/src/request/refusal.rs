@@ -6,9 +6,11 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
+use super::coding::ACCEPTED;
+use super::form;
 use crate::commit::CommitError;
 use crate::json::InvalidJson;
 use crate::verify::Unverified;
@@ -24,10 +26,14 @@ pub(crate) enum Refusal {
     /// The path stays out of the log: it may hold a token.
     #[error("no source has the request's path")]
     UnknownPath(String),
-    #[error("the method is not POST")]
-    Method,
-    #[error("the body has a Content-Encoding, which is not supported")]
+    /// With the methods that the source takes.
+    #[error("the source takes only {0}")]
+    Method(String),
+    #[error("the body has a Content-Encoding that is not supported, or more than one")]
     ContentEncoding(HeaderValue),
+    /// With the coding.
+    #[error("the body is not valid {0}")]
+    NotDecompressible(&'static str),
     /// With the reason from the configuration.
     #[error("the source cannot be served: {0}")]
     SourceUnavailable(String),
@@ -45,6 +51,10 @@ pub(crate) enum Refusal {
     Unverified(#[from] Unverified),
     #[error("the body is not JSON: {0}")]
     NotJson(#[from] InvalidJson),
+    #[error("the body is not UTF-8 at byte {offset}")]
+    NotText { offset: usize },
+    #[error("the form has more than {} fields", form::MAX_FIELDS)]
+    TooManyFields,
     #[error(transparent)]
     Commit(#[from] CommitError),
     #[error("the commit did not end in time")]
@@ -59,8 +69,9 @@ impl Refusal {
         match self {
             Self::NotConfigured => "not_configured",
             Self::UnknownPath(_) => "unknown_path",
-            Self::Method => "method",
+            Self::Method(_) => "method",
             Self::ContentEncoding(_) => "content_encoding",
+            Self::NotDecompressible(_) => "not_decompressible",
             Self::SourceUnavailable(_) => "source_unavailable",
             Self::Overloaded => "overloaded",
             Self::BodyTooLarge { .. } => "body_too_large",
@@ -72,6 +83,8 @@ impl Refusal {
             Self::Unverified(Unverified::Malformed) => "signature_malformed",
             Self::Unverified(Unverified::Mismatch) => "signature_mismatch",
             Self::NotJson(_) => "not_json",
+            Self::NotText { .. } => "not_text",
+            Self::TooManyFields => "too_many_fields",
             Self::Commit(error) => error.label(),
             Self::CommitTimeout => "commit_timeout",
             Self::Defect => "defect",
@@ -81,11 +94,16 @@ impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::UnknownPath(_) => StatusCode::NOT_FOUND,
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::ContentEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::BodyTooLarge { .. } | Self::RowsTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge { .. } | Self::RowsTooLarge { .. } | Self::TooManyFields => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
             Self::BodyTimeout | Self::BodyAborted => StatusCode::REQUEST_TIMEOUT,
-            Self::Unverified(_) | Self::NotJson(_) => StatusCode::BAD_REQUEST,
+            Self::Unverified(_)
+            | Self::NotDecompressible(_)
+            | Self::NotJson(_)
+            | Self::NotText { .. } => StatusCode::BAD_REQUEST,
             Self::NotConfigured
             | Self::SourceUnavailable(_)
             | Self::Overloaded
@@ -102,13 +120,17 @@ impl Refusal {
                 let path: String = path.chars().take(MAX_PATH_CHARS).collect();
                 format!("no object was found at the path {path:?}")
             }
-            Self::Method => "only POST is allowed".to_owned(),
+            Self::Method(allowed) => format!("only {allowed} is allowed"),
             Self::ContentEncoding(encoding) => {
                 let encoding = String::from_utf8_lossy(encoding.as_bytes());
                 let encoding: String = encoding.chars().take(MAX_PATH_CHARS).collect();
                 format!(
-                    "the content encoding {encoding:?} is not supported; send the body as it is"
+                    "the content encoding {encoding:?} is not supported; send one of {ACCEPTED}, or \
+                     the body as it is"
                 )
+            }
+            Self::NotDecompressible(coding) => {
+                format!("failed to decompress body: it is not valid {coding}")
             }
             Self::BodyTooLarge { limit } => {
                 format!("request body exceeds the maximum allowed size of {limit} bytes")
@@ -121,6 +143,13 @@ impl Refusal {
             }
             Self::Unverified(_) => "failed to validate the request".to_owned(),
             Self::NotJson(error) => format!("failed to deserialize body as Jsonb: {error}"),
+            Self::NotText { offset } => {
+                format!("failed to deserialize body as String: invalid UTF-8 at byte {offset}")
+            }
+            Self::TooManyFields => format!(
+                "request body has more than the maximum allowed {} form fields",
+                form::MAX_FIELDS
+            ),
             Self::NotConfigured
             | Self::SourceUnavailable(_)
             | Self::Overloaded
@@ -138,12 +167,18 @@ impl Refusal {
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
-        match self.status() {
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        match self {
+            // Names of methods are always a valid value.
+            Self::Method(allowed) => {
+                if let Ok(allowed) = HeaderValue::from_str(allowed) {
+                    headers.insert(ALLOW, allowed);
+                }
             }
-            StatusCode::METHOD_NOT_ALLOWED => {
-                headers.insert(ALLOW, HeaderValue::from_static("POST"));
+            Self::ContentEncoding(_) => {
+                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
+            }
+            _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}
         }
@@ -214,12 +249,12 @@ mod tests {
     fn our_trouble_names_a_time_to_come_again() {
         let response = Refusal::Overloaded.response();
         assert_eq!(response.headers()[RETRY_AFTER], "1");
-        assert!(
-            !Refusal::Method
-                .response()
-                .headers()
-                .contains_key(RETRY_AFTER)
-        );
-        assert_eq!(Refusal::Method.response().headers()[ALLOW], "POST");
+        let method = Refusal::Method("POST, PUT".to_owned());
+        assert_eq!(method.text(), "only POST, PUT is allowed");
+        let response = method.response();
+        assert!(!response.headers().contains_key(RETRY_AFTER));
+        assert_eq!(response.headers()[ALLOW], "POST, PUT");
+        let coding = Refusal::ContentEncoding(HeaderValue::from_static("compress"));
+        assert_eq!(coding.response().headers()[ACCEPT_ENCODING], ACCEPTED);
     }
 }

@@ -5,7 +5,7 @@ use trunkline_model::verification::AuthScope;
 use uuid::Uuid;
 
 use super::{EncodedRows, tuple};
-use crate::json::Element;
+use crate::json::{Element, Envelope};
 
 /// What every row of a delivery has in common.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +21,50 @@ pub struct DeliveryFields<'a> {
     /// The values of the headers that have columns of their own, as the text of a JSON object.
     pub header_values: Option<&'a str>,
 }
+
+/// What a row has of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    /// The body, for the column of its kind.
+    pub body: RowBody<'a>,
+    /// The bytes as sent, where the body is not exactly that.
+    pub raw: Option<&'a [u8]>,
+    /// The fields of the event, of a body that has such.
+    pub envelope: Option<&'a Envelope<'a>>,
+}
+
+/// The body of a row.
+#[derive(Debug, Clone, Copy)]
+pub enum RowBody<'a> {
+    /// JSON that jsonb accepts.
+    Json(&'a str),
+    /// Text without NUL characters.
+    Text(&'a str),
+    /// Only [`Row::raw`].
+    Bytes,
+}
+
+impl<'a> From<&'a Element<'a>> for Row<'a> {
+    fn from(element: &'a Element<'a>) -> Self {
+        Self {
+            body: RowBody::Json(&element.body),
+            raw: (!element.exact).then_some(element.text),
+            envelope: Some(&element.envelope),
+        }
+    }
+}
+
+/// The envelope of a body that has none.
+static NO_ENVELOPE: Envelope<'static> = Envelope {
+    message_id: None,
+    r#type: None,
+    event: None,
+    user_id: None,
+    anonymous_id: None,
+    timestamp: None,
+    original_timestamp: None,
+    sent_at: None,
+};
 
 /// Encodes the rows of one delivery.
 #[derive(Debug)]
@@ -46,14 +90,15 @@ impl<'a> RowEncoder<'a> {
         }
     }
 
-    /// Adds the next element of the request; its position is the number of those before it.
-    pub fn push(&mut self, element: &Element<'_>, scope: AuthScope) {
+    /// Adds the next row of the request; its position is the number of those before it.
+    pub fn push<'r>(&mut self, row: impl Into<Row<'r>>, scope: AuthScope) {
+        let row = row.into();
         // A position past 2^31 would need a body of 4 GiB.
         let position = i32::try_from(self.rows.len()).unwrap_or(i32::MAX);
         let out = &mut self.rows.bytes;
         tuple::start(out);
         for spec in columns::copied() {
-            field(out, spec.column, &self.delivery, position, element, scope);
+            field(out, spec.column, &self.delivery, position, &row, scope);
         }
         self.rows.ends.push(out.len());
     }
@@ -78,10 +123,10 @@ fn field(
     column: Column,
     delivery: &DeliveryFields<'_>,
     position: i32,
-    element: &Element<'_>,
+    row: &Row<'_>,
     scope: AuthScope,
 ) {
-    let envelope = &element.envelope;
+    let envelope = row.envelope.unwrap_or(&NO_ENVELOPE);
     match column {
         Column::Bucket => tuple::integer(out, delivery.bucket),
         Column::Source => tuple::bytes(out, delivery.source.as_bytes()),
@@ -105,11 +150,20 @@ fn field(
         Column::AuthScope => tuple::bytes(out, scope.as_str().as_bytes()),
         Column::Headers => tuple::optional_jsonb(out, delivery.headers),
         Column::HeaderValues => tuple::optional_jsonb(out, delivery.header_values),
-        Column::BodyJson => tuple::jsonb(out, &element.body),
-        Column::Raw if element.exact => tuple::null(out),
-        Column::Raw => tuple::bytes(out, element.text),
+        Column::BodyJson => match row.body {
+            RowBody::Json(json) => tuple::jsonb(out, json),
+            RowBody::Text(_) | RowBody::Bytes => tuple::null(out),
+        },
+        Column::BodyText => match row.body {
+            RowBody::Text(text) => tuple::bytes(out, text.as_bytes()),
+            RowBody::Json(_) | RowBody::Bytes => tuple::null(out),
+        },
+        Column::Raw => match row.raw {
+            Some(raw) => tuple::bytes(out, raw),
+            None => tuple::null(out),
+        },
         // Not in the COPY; the database's defaults fill them.
-        Column::ReceivedAt | Column::Dup | Column::BodyText => tuple::null(out),
+        Column::ReceivedAt | Column::Dup => tuple::null(out),
     }
 }
 
@@ -192,6 +246,33 @@ mod tests {
     }
 
     #[test]
+    fn a_text_and_bytes_fill_their_own_columns() {
+        let mut encoder = RowEncoder::new(DELIVERY, 0);
+        let text = Row {
+            body: RowBody::Text(""),
+            raw: None,
+            envelope: None,
+        };
+        let bytes = Row {
+            body: RowBody::Bytes,
+            raw: Some(b"\0\xff"),
+            ..text
+        };
+        encoder.push(text, AuthScope::None);
+        encoder.push(bytes, AuthScope::None);
+        let rows = encoder.finish();
+        let (text, bytes) = (read(&rows, 0), read(&rows, 1));
+        assert_eq!(text["body_text"].as_deref(), Some(b"".as_slice()));
+        assert_eq!(bytes["raw"].as_deref(), Some(b"\0\xff".as_slice()));
+        for absent in [&text["body_json"], &text["raw"], &text["message_id"]] {
+            assert_eq!(*absent, None);
+        }
+        for absent in [&bytes["body_json"], &bytes["body_text"], &bytes["sent_at"]] {
+            assert_eq!(*absent, None);
+        }
+    }
+
+    #[test]
     fn raw_is_kept_only_where_the_body_is_not_what_was_sent() {
         let rows = encode(r#"[ {"a":1} , {"a":"\u0000"} ]"#, AuthScope::Batch);
         assert_eq!(rows.len(), 2);
@@ -218,10 +299,7 @@ mod tests {
     #[test]
     fn no_column_is_copied_that_the_encoder_leaves_to_the_database() {
         for spec in columns::copied() {
-            let left = matches!(
-                spec.column,
-                Column::ReceivedAt | Column::Dup | Column::BodyText
-            );
+            let left = matches!(spec.column, Column::ReceivedAt | Column::Dup);
             assert!(!left, "{} needs an encoding", spec.name);
         }
     }

@@ -15,7 +15,7 @@ use std::ops::Range;
 use trunkline_model::columns;
 use trunkline_model::names::quote_identifier;
 
-pub use encode::{DeliveryFields, RowEncoder};
+pub use encode::{DeliveryFields, Row, RowBody, RowEncoder};
 pub use quarantine::quarantine;
 
 /// The rows of one delivery, encoded, in the order of the request.
@@ -118,7 +118,7 @@ mod tests {
             "COPY trunkline.events (\"bucket\", \"source\", \"delivery_id\", \"position\", \
              \"message_id\", \"type\", \"event\", \"user_id\", \"anonymous_id\", \"timestamp\", \
              \"original_timestamp\", \"sent_at\", \"auth_scope\", \"headers\", \"header_values\", \
-             \"body_json\", \"raw\") FROM STDIN (FORMAT binary)"
+             \"body_json\", \"body_text\", \"raw\") FROM STDIN (FORMAT binary)"
         );
     }
 }

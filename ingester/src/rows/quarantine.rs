@@ -10,14 +10,17 @@ use super::tuple;
 ///
 /// Nothing else is needed for `raw`: where it was NULL, the body's text was exactly what was sent;
 /// elsewhere it is already there. Whatever is not a tuple of [`super::RowEncoder`] stays as it is
-/// from the first field that cannot be read, and the database refuses it again.
+/// from the first field that cannot be read, and the database refuses it again. So does a row
+/// without JSON, in which nothing can be put into quarantine.
 #[must_use]
 pub fn quarantine(row: &[u8]) -> Vec<u8> {
     let body = tuple::fields(row)
         .find(|(spec, _)| spec.column == Column::BodyJson)
         .and_then(|(_, field)| field)
-        .map(tuple::json_text)
-        .unwrap_or_default();
+        .map(tuple::json_text);
+    let Some(body) = body else {
+        return row.to_vec();
+    };
     let mut out = Vec::with_capacity(row.len() + body.len() + 64);
     tuple::start(&mut out);
     for (spec, field) in tuple::fields(row) {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::request::{Cors, RequestMethod};
 
 fn settings() -> SourceSettings {
     SourceSettings {
@@ -7,6 +8,7 @@ fn settings() -> SourceSettings {
         split_arrays: true,
         include_headers: HeaderSelection::default(),
         header_columns: Vec::new(),
+        http: HttpPolicy::default(),
         verification: Verification::None,
     }
 }
@@ -92,6 +94,7 @@ fn a_construct_from_the_future_refuses_its_source_alone() {
         .map(|s| s.settings.is_ok())
         .collect();
     assert_eq!(served, [true, false, false]);
+    assert!(configuration.sources[2].http.takes("PATCH"), "503, not 405");
     assert!(
         configuration.sources[1]
             .settings
@@ -99,6 +102,74 @@ fn a_construct_from_the_future_refuses_its_source_alone() {
             .unwrap_err()
             .contains("body.protobuf")
     );
+}
+
+#[test]
+fn a_source_without_new_constructs_keeps_its_bytes() {
+    assert_eq!(
+        serde_json::to_string(&entry("default/a", "/a")).unwrap(),
+        r#"{"source":"default/a","generation":3,"paths":["/a"],"settings":{"bucket":7,"#.to_owned()
+            + r#""body":"Json","splitArrays":true,"includeHeaders":{},"headerColumns":[],"#
+            + r#""verification":"none"}}"#
+    );
+}
+
+#[test]
+fn what_an_older_reader_would_misread_is_named_and_known() {
+    let mut settings = settings();
+    settings.body = BodyFormat::Text;
+    settings.header_columns = vec![HeaderColumn {
+        name: "x-checksum".to_owned(),
+        column: "checksum".to_owned(),
+        bytes: true,
+    }];
+    settings.http = HttpPolicy {
+        methods: vec![RequestMethod::Put],
+        cors: Some(Cors {
+            origins: vec!["*".to_owned()],
+        }),
+    };
+    let entry = |settings: &SourceSettings| {
+        SourceEntry::new(
+            "default/b".parse().unwrap(),
+            1,
+            vec!["/b".to_owned()],
+            settings,
+        )
+        .unwrap()
+    };
+    let named = entry(&settings);
+    assert_eq!(
+        named.requires,
+        ["body.text", "headers.bytes", "http.methods", "http.cors"]
+    );
+    let read = decode(&files(&[("0", &cluster()), ("1", &shard(vec![named]))])).unwrap();
+    assert_eq!(read.sources[1].settings, Ok(settings.clone()));
+    for (body, name) in [
+        (BodyFormat::Bytes, "body.bytes"),
+        (BodyFormat::Form, "body.form"),
+    ] {
+        settings.body = body;
+        assert_eq!(entry(&settings).requires[0], name);
+        assert!(request::CONSTRUCTS.contains(&name));
+    }
+}
+
+#[test]
+fn a_source_that_is_not_served_still_has_its_methods_and_origins() {
+    let mut settings = settings();
+    settings.http.methods.push(RequestMethod::Put);
+    let mut suspended = SourceEntry::new(
+        "default/b".parse().unwrap(),
+        1,
+        vec!["/b".to_owned()],
+        &settings,
+    )
+    .unwrap();
+    suspended.unavailable = Some("suspended".to_owned());
+    let read = decode(&files(&[("0", &cluster()), ("1", &shard(vec![suspended]))])).unwrap();
+    assert_eq!(read.sources[1].settings, Err("suspended".to_owned()));
+    assert_eq!(read.sources[1].http, settings.http);
 }
 
 #[test]

@@ -5,8 +5,7 @@
 //! Kubernetes Secret holds.
 
 use trunkline_model::document::{
-    BodyFormat, ClusterSettings, Document, DocumentError, Files, SourceEntry, SourceSettings,
-    VERSION, encode,
+    ClusterSettings, Document, DocumentError, Files, SourceEntry, SourceSettings, VERSION, encode,
 };
 use trunkline_model::names::SourceName;
 use trunkline_model::secret::SecretBytes;
@@ -100,10 +99,11 @@ pub fn entry(source: &Source, inputs: EntryInputs<'_>) -> Result<SourceEntry, Do
     };
     let settings = SourceSettings {
         bucket,
-        body: BodyFormat::Json,
+        body: source.body,
         split_arrays: source.split_arrays,
         include_headers: source.include_headers.clone(),
         header_columns: source.header_columns.clone(),
+        http: source.http.clone(),
         verification,
     };
     let mut entry = SourceEntry::new(

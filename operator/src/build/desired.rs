@@ -15,6 +15,7 @@ pub fn desired_source(
         name: source.name.clone(),
         schema: source.schema.clone(),
         url: Some(format!("{base_url}{}", source.path)),
+        body: source.body,
         header_columns: source.header_columns.clone(),
         readers: readers(cluster_readers, &source.readers),
     }

@@ -71,6 +71,7 @@ mod tests {
     use trunkline_model::document::BodyFormat;
     use trunkline_model::headers::HeaderSelection;
     use trunkline_model::presets::Preset;
+    use trunkline_model::request::HttpPolicy;
     use trunkline_model::secret::SecretBytes;
 
     use super::*;
@@ -92,6 +93,7 @@ mod tests {
             split_arrays: true,
             include_headers: HeaderSelection::default(),
             header_columns: Vec::new(),
+            http: HttpPolicy::default(),
             verification: Verification::Hmac(
                 Preset::by_name("segment").unwrap().scheme(false, secrets),
             ),

@@ -132,6 +132,7 @@ pub(super) fn desired_sources(
         Ok(source) => Some(desired_source(source, base_url, cluster_readers)),
         Err(_) => {
             let entry = served.get(name)?;
+            let settings = settings(entry)?;
             let spec = &objects.get(name)?.spec;
             // Path and schema are immutable, so these are the ones that were valid.
             let schema: SchemaName = match &spec.schema {
@@ -142,7 +143,8 @@ pub(super) fn desired_sources(
                 name: name.clone(),
                 schema,
                 url: entry.paths.first().map(|path| format!("{base_url}{path}")),
-                header_columns: settings(entry)?.header_columns,
+                body: settings.body,
+                header_columns: settings.header_columns,
                 readers: readers(cluster_readers, &spec.readers),
             })
         }

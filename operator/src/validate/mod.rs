@@ -7,6 +7,7 @@
 //! there.
 
 mod cluster;
+mod request;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use trunkline_crds::{ClusterSize, DeletionPolicy, Ingress, UpdatePolicy, WebhookCluster};
 use trunkline_model::headers::{HeaderColumn, HeaderSelection};
 use trunkline_model::names::{ClusterName, SchemaName, SourceName};
+use trunkline_model::request::{BodyFormat, HttpPolicy};
 use trunkline_model::secret::SecretBytes;
 use trunkline_model::verification::Verification;
 
@@ -99,8 +101,12 @@ pub struct Source {
     pub path: String,
     /// Its schema.
     pub schema: SchemaName,
+    /// What its bodies are.
+    pub body: BodyFormat,
     /// Whether each element of a top-level array is a row.
     pub split_arrays: bool,
+    /// Which requests are for it at all.
+    pub http: HttpPolicy,
     /// Headers to store.
     pub include_headers: HeaderSelection,
     /// Headers with columns of their own.

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trunkline_crds::{BodyFormat, HeaderColumn, IncludeHeaders, WebhookSource, WebhookSourceSpec};
+use trunkline_crds::{HeaderColumn, IncludeHeaders, WebhookSource, WebhookSourceSpec};
 use trunkline_model::columns;
 use trunkline_model::headers::{self, HeaderSelection};
 use trunkline_model::names::{ClusterName, MAX_IDENTIFIER_BYTES, SchemaName, SourceName};
+use trunkline_model::request::BodyFormat;
 
+use super::request::{body, http};
 use super::verification::verification;
 use super::{Source, Unavailable, UnavailableReason};
 use crate::manifests::{Located, Manifests};
@@ -53,6 +55,8 @@ pub(super) fn validate(
     let schema = schema(name, spec, cluster, claims, &mut collector);
     let include_headers = include_headers(spec.include_headers.as_ref(), &mut collector);
     let header_columns = header_columns(&spec.headers, &mut collector);
+    let (format, splits_arrays) = body(&spec.body);
+    let http = http(&spec.methods, spec.cors.as_ref(), &mut collector);
     let grace_seconds = rotation_grace(&spec.rotation_grace, &mut collector);
     readers(&spec.readers, &mut collector);
     let verified = verification(name, located, manifests, &mut collector);
@@ -62,7 +66,9 @@ pub(super) fn validate(
             generation: located.object.metadata.generation.unwrap_or(0),
             path,
             schema,
-            split_arrays: verified.splits_arrays || spec.body.format == BodyFormat::JsonArray,
+            body: format,
+            split_arrays: format == BodyFormat::Json && (verified.splits_arrays || splits_arrays),
+            http,
             include_headers,
             header_columns,
             verification: verified.verification,
@@ -187,7 +193,7 @@ fn header_columns(
     collector: &mut Collector<'_>,
 ) -> Vec<headers::HeaderColumn> {
     let mut taken: BTreeSet<&str> = columns::viewed().map(|(_, name)| name).collect();
-    for (index, HeaderColumn { name, column }) in spec.iter().enumerate() {
+    for (index, HeaderColumn { name, column, .. }) in spec.iter().enumerate() {
         if !is_header_name(name) {
             collector.add(
                 format!("spec.headers[{index}].name"),
@@ -215,9 +221,10 @@ fn header_columns(
         }
     }
     spec.iter()
-        .map(|HeaderColumn { name, column }| headers::HeaderColumn {
-            name: name.to_ascii_lowercase(),
-            column: column.clone(),
+        .map(|header| headers::HeaderColumn {
+            name: header.name.to_ascii_lowercase(),
+            column: header.column.clone(),
+            bytes: header.bytes,
         })
         .collect()
 }

@@ -233,3 +233,42 @@ fn there_is_exactly_one_cluster() {
         "{two}"
     );
 }
+
+#[test]
+fn a_format_says_what_a_row_is_whatever_the_preset() {
+    for (format, body, splits) in [
+        ("Json", BodyFormat::Json, true),
+        ("JsonArray", BodyFormat::Json, true),
+        ("Text", BodyFormat::Text, false),
+        ("Bytes", BodyFormat::Bytes, false),
+        ("Form", BodyFormat::Form, false),
+    ] {
+        let source = only(&signed(&format!("body: {{format: {format}}},"))).unwrap();
+        assert_eq!(
+            (source.body, source.split_arrays),
+            (body, splits),
+            "{format}"
+        );
+    }
+}
+
+#[test]
+fn methods_and_origins_reach_the_document_or_are_refused_with_the_field() {
+    let spec = signed("methods: [POST, PUT], cors: {origins: ['*']},");
+    let http = only(&spec).unwrap().http;
+    assert_eq!(http.allow(), "POST, PUT");
+    assert!(http.cors.unwrap().allows(b"https://a.example"));
+    assert!(only(&signed("")).unwrap().http.is_default());
+    for (rest, field) in [
+        ("methods: [],", "spec.methods"),
+        ("methods: [PUT, PUT],", "spec.methods[1]"),
+        ("cors: {origins: []},", "spec.cors.origins"),
+        (
+            "cors: {origins: ['*', 'https://a/b']},",
+            "spec.cors.origins[1]",
+        ),
+    ] {
+        let problems = only(&signed(rest)).unwrap_err();
+        assert_eq!(problems.0[0].field, field, "{rest}");
+    }
+}

@@ -9,6 +9,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use trunkline_cli::postgres::{Options, PrivatePostgres};
 use trunkline_model::headers::HeaderColumn;
 use trunkline_model::names::ClusterName;
+use trunkline_model::request::BodyFormat;
 use trunkline_model::secret::SecretBytes;
 use trunkline_warehouse::{DesiredSource, Provisioned, SourceError, Warehouse};
 
@@ -123,6 +124,7 @@ pub(crate) fn source(name: &str) -> DesiredSource {
         name: format!("default/{name}").parse().unwrap(),
         schema: name.parse().unwrap(),
         url: Some(format!("http://localhost/webhooks/default/{name}")),
+        body: BodyFormat::Json,
         header_columns: Vec::new(),
         readers: Vec::new(),
     }
@@ -133,6 +135,7 @@ pub(crate) fn source_with(name: &str, headers: &[&str]) -> DesiredSource {
     let column = |header: &&str| HeaderColumn {
         name: (*header).to_owned(),
         column: header.replace('-', "_"),
+        bytes: false,
     };
     DesiredSource {
         header_columns: headers.iter().map(column).collect(),

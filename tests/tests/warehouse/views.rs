@@ -1,7 +1,8 @@
 //! The view `<schema>.events`: its columns, and how it changes under its readers.
 
 use trunkline_model::columns;
-use trunkline_warehouse::PendingReason;
+use trunkline_model::request::BodyFormat;
+use trunkline_warehouse::{DesiredSource, PendingReason};
 
 use crate::harness::*;
 
@@ -152,4 +153,33 @@ async fn a_view_that_others_build_on_stays_and_the_source_is_served() {
         .unwrap();
     ensure_one(&warehouse, source("shop")).await;
     assert_eq!(header_columns(&admin).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_body_keeps_its_type_while_there_are_rows() {
+    let database = Database::new().await;
+    let warehouse = database.prepared().await;
+    let admin = database.admin().await;
+    let of = |body| DesiredSource {
+        body,
+        ..source("shop")
+    };
+    let body_type = "SELECT format_type(atttypid, NULL) FROM pg_attribute \
+                     WHERE attrelid = 'shop.events'::regclass AND attname = 'body'";
+    ensure_one(&warehouse, of(BodyFormat::Json)).await;
+    // Without rows it is free.
+    ensure_one(&warehouse, of(BodyFormat::Bytes)).await;
+    assert_eq!(value(&admin, body_type).await, "bytea");
+    let shop = ensure_one(&warehouse, of(BodyFormat::Form)).await;
+    assert_eq!(value(&admin, body_type).await, "jsonb");
+    store(&admin, shop.bucket, "default/shop", 1).await;
+    ensure_one(&warehouse, of(BodyFormat::Json)).await;
+    let mut results = ensure(&warehouse, &[of(BodyFormat::Text)]).await;
+    let error = results.remove(0).unwrap_err().to_string();
+    assert!(
+        error.contains("shop.events has rows whose body is jsonb"),
+        "{error}"
+    );
+    assert!(error.contains("spec.body.format"), "{error}");
+    assert_eq!(value(&admin, body_type).await, "jsonb");
 }

@@ -1,0 +1,152 @@
+//! From the bytes of a verified body to encoded rows, as the source's format says.
+//!
+//! Invariant: no row leaves before the whole body is found to be what the format says, and what it
+//! takes is reserved.
+
+use std::borrow::Cow;
+
+use trunkline_model::document::{Limits, SourceSettings};
+use trunkline_model::request::BodyFormat;
+
+use super::budget::Reservation;
+use super::form;
+use super::prepare::Prepared;
+use super::refusal::Refusal;
+use crate::json::{ArrayRows, Elements};
+use crate::rows::{DeliveryFields, Row, RowBody, RowEncoder};
+use crate::verify::Verdict;
+
+/// Bound on the encoded rows of a request, in bodies of the largest size. Each row repeats the
+/// request's headers, so a body of very many tiny elements would otherwise grow a hundredfold.
+const MAX_ROWS_PER_BODY: usize = 8;
+
+/// The rows of a request as they grow, and their bounds.
+struct Rows<'a> {
+    encoder: RowEncoder<'a>,
+    /// Bytes that are held besides the rows.
+    body_bytes: usize,
+    limit: usize,
+    events: u64,
+    repaired: u64,
+    reservation: Reservation,
+}
+
+/// Encodes a body.
+pub(super) fn encode(
+    fields: DeliveryFields<'_>,
+    settings: &SourceSettings,
+    verdict: Verdict,
+    body: &[u8],
+    limits: Limits,
+    reservation: Reservation,
+) -> Result<Prepared, Refusal> {
+    let mut rows = Rows {
+        encoder: RowEncoder::new(fields, body.len()),
+        body_bytes: body.len(),
+        limit: limits.max_body_bytes.saturating_mul(MAX_ROWS_PER_BODY),
+        events: 0,
+        repaired: 0,
+        reservation,
+    };
+    match settings.body {
+        BodyFormat::Json => rows.json(body, settings.split_arrays, verdict)?,
+        BodyFormat::Text => rows.text(body, verdict)?,
+        BodyFormat::Bytes => rows.bytes(body, verdict)?,
+        BodyFormat::Form => rows.form(body, verdict)?,
+    }
+    Ok(Prepared {
+        rows: rows.encoder.finish(),
+        events: rows.events,
+        repaired: rows.repaired,
+        reservation: rows.reservation,
+    })
+}
+
+impl Rows<'_> {
+    /// A row for each value, or for each element of an array.
+    fn json(&mut self, body: &[u8], is_split: bool, verdict: Verdict) -> Result<(), Refusal> {
+        let arrays = if is_split {
+            ArrayRows::Elements
+        } else {
+            ArrayRows::Whole
+        };
+        for (position, element) in Elements::new(body, arrays)?.enumerate() {
+            let element = element?;
+            self.encoder
+                .push(&element, verdict.scope(position, is_split));
+            self.count(element.exact)?;
+        }
+        Ok(())
+    }
+
+    /// One row. PostgreSQL's text holds every character but NUL.
+    fn text(&mut self, body: &[u8], verdict: Verdict) -> Result<(), Refusal> {
+        let sent = std::str::from_utf8(body).map_err(|error| Refusal::NotText {
+            offset: error.valid_up_to(),
+        })?;
+        let text = match memchr::memchr(0, body) {
+            None => Cow::Borrowed(sent),
+            Some(_) => {
+                // A NUL is one byte, its replacement three.
+                let held = super::body::held(body.len()).saturating_add(4 * body.len());
+                self.cover(held)?;
+                Cow::Owned(sent.replace('\0', "\u{fffd}"))
+            }
+        };
+        let exact = matches!(text, Cow::Borrowed(_));
+        let row = Row {
+            body: RowBody::Text(&text),
+            raw: (!exact).then_some(body),
+            envelope: None,
+        };
+        self.encoder.push(row, verdict.scope(0, false));
+        self.count(exact)
+    }
+
+    /// One row of the bytes alone.
+    fn bytes(&mut self, body: &[u8], verdict: Verdict) -> Result<(), Refusal> {
+        let row = Row {
+            body: RowBody::Bytes,
+            raw: Some(body),
+            envelope: None,
+        };
+        self.encoder.push(row, verdict.scope(0, false));
+        self.count(true)
+    }
+
+    /// One row: an object of the fields, which is never exactly what was sent.
+    fn form(&mut self, body: &[u8], verdict: Verdict) -> Result<(), Refusal> {
+        self.cover(super::body::held(body.len()).saturating_add(form::held(body)))?;
+        let form = form::read(body).map_err(|form::TooManyFields| Refusal::TooManyFields)?;
+        self.body_bytes += form.json.len();
+        // Repairs what jsonb refuses, and finds the envelope.
+        for element in Elements::new(form.json.as_bytes(), ArrayRows::Whole)? {
+            let element = element?;
+            let row = Row {
+                raw: Some(body),
+                ..Row::from(&element)
+            };
+            self.encoder.push(row, verdict.scope(0, false));
+            self.count(form.exact && element.exact)?;
+        }
+        Ok(())
+    }
+
+    fn cover(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.reservation
+            .cover(bytes)
+            .map_err(|_| Refusal::Overloaded)
+    }
+
+    /// Counts the row that was pushed last, and looks at the bounds.
+    fn count(&mut self, exact: bool) -> Result<(), Refusal> {
+        self.events += 1;
+        self.repaired += u64::from(!exact);
+        let rows = self.encoder.byte_len();
+        if rows > self.limit {
+            return Err(Refusal::RowsTooLarge { limit: self.limit });
+        }
+        // The rows lie in a buffer that doubles when it is full.
+        self.cover(rows.saturating_mul(2).saturating_add(self.body_bytes))
+    }
+}
