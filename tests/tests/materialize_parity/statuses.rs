@@ -62,7 +62,7 @@ async fn the_check_comes_before_the_body_is_decoded() {
 #[tokio::test]
 async fn a_body_that_is_not_json_is_400() {
     let mut source = Source::of(BodyFormat::Json).await;
-    let text = "failed to deserialize body as Jsonb: expected a JSON value at line 1 column 1";
+    let text = "failed to deserialize body as Jsonb: invalid literal at line 1 column 2";
     source.refuse("nonsense", 400, text).await;
     let text = "failed to deserialize body as Jsonb: invalid UTF-8 at line 1 column 2";
     source.refuse(b"\"\xff\"", 400, text).await;
