@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use trunkline_crds::{WebhookCluster, WebhookSource};
 use trunkline_model::names::SourceName;
+use trunkline_model::request::{BodyFormat, RequestMethod};
 use trunkline_model::secret::SecretBytes;
 use trunkline_model::verification::{Coverage, Verification};
 use trunkline_operator::build::limits;
@@ -34,6 +35,9 @@ pub(super) async fn options(args: &ProbeArgs) -> anyhow::Result<Options> {
         (validated, Some(url))
     };
     let source = served_source(&validated, &args.source)?;
+    if let Some(why) = unsuitable(source) {
+        anyhow::bail!("WebhookSource {} {why}", args.source);
+    }
     let url = args.url.clone().or(url).with_context(|| {
         format!(
             "WebhookSource {} has no URL, since it has not been ready yet; trunkline status -n {} {} \
@@ -70,6 +74,17 @@ pub(super) async fn options(args: &ProbeArgs) -> anyhow::Result<Options> {
         rows,
         seed: rand::random(),
     })
+}
+
+/// Why Segment's events cannot be followed to this source's rows.
+fn unsuitable(source: &Source) -> Option<&'static str> {
+    if source.body != BodyFormat::Json {
+        return Some(
+            "takes no JSON (spec.body.format), and probe sends Segment's events; name another",
+        );
+    }
+    let takes_post = source.http.takes(RequestMethod::Post.as_str());
+    (!takes_post).then_some("does not take POST (spec.methods), and probe posts; name another")
 }
 
 fn is_strict(source: &Source) -> bool {
@@ -158,4 +173,32 @@ async fn secret_data(
             .map(|(key, value)| (key, SecretBytes::new(value.0)))
             .collect()
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(spec: &str) -> Option<&'static str> {
+        let text = format!(
+            "apiVersion: trunkline.dev/v1alpha1\nkind: WebhookCluster\nmetadata: {{name: main}}\n\
+             spec: {{size: small, database: {{secretRef: {{name: warehouse}}}}}}\n---\n\
+             apiVersion: trunkline.dev/v1alpha1\nkind: WebhookSource\nmetadata: {{name: a}}\n\
+             spec: {{clusterRef: {{name: main}}, verification: {{none: {{}}}}, {spec}}}\n"
+        );
+        let manifests = Manifests::parse([("a.yaml", text.as_str())]).unwrap();
+        let validated = validate(&manifests).unwrap();
+        unsuitable(validated.valid().next().unwrap())
+    }
+
+    #[test]
+    fn a_source_that_takes_no_events_of_segments_is_refused_with_the_field() {
+        assert_eq!(verdict("methods: [PUT, POST]"), None);
+        assert_eq!(verdict("body: {format: JsonArray}"), None);
+        for format in ["Text", "Bytes", "Form"] {
+            let why = verdict(&format!("body: {{format: {format}}}")).unwrap();
+            assert!(why.contains("spec.body.format"), "{why}");
+        }
+        assert!(verdict("methods: [PUT]").unwrap().contains("spec.methods"));
+    }
 }
