@@ -96,6 +96,13 @@ impl Database {
         self.server.port()
     }
 
+    /// The server's process, whose children are its backends. None when it could not be started
+    /// again.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.server.pid()
+    }
+
     /// The warehouse as the superuser.
     pub async fn warehouse(&self) -> Warehouse {
         connect_warehouse(&self.server).await

@@ -1,0 +1,151 @@
+//! `make bench`: runs the receivers in turn against one PostgreSQL and compares them.
+
+mod pool;
+mod process;
+mod receiver;
+mod scenario;
+mod sender;
+mod station;
+mod summary;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+
+use pool::Pool;
+use receiver::{Kind, Programs};
+use scenario::{Plan, Run, Scenario};
+use station::{SECRET, Station};
+
+/// Events that are made for each second of a run. A run that needs more ends when they do.
+const EVENTS_PER_SECOND: f64 = 80_000.0;
+
+/// Compares the ingester with other receivers, in runs that alternate.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How often everything is run
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pairs: u32,
+    /// How long each run sends
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    seconds: f64,
+    /// What to ask
+    #[arg(
+        long,
+        value_name = "SCENARIO,…",
+        value_delimiter = ',',
+        default_value = "full,half,one,sources,batches"
+    )]
+    scenarios: Vec<Scenario>,
+    /// Whom
+    #[arg(
+        long,
+        value_name = "RECEIVER,…",
+        value_delimiter = ',',
+        default_value = "trunkline,floor,fastify"
+    )]
+    receivers: Vec<Kind>,
+    /// Another build of trunkline-ingester, for the receiver `baseline`
+    #[arg(long, value_name = "PROGRAM")]
+    baseline: Option<PathBuf>,
+    /// Connections that the ingester and the floor write with
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    writers: usize,
+    /// Repeats the order and the events of a run; random and printed without it
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
+    /// File for the runs, one JSON object a line [default: bench/results/TIME.jsonl]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    anyhow::ensure!(
+        !arguments.scenarios.contains(&Scenario::Half)
+            || arguments.scenarios.contains(&Scenario::Full),
+        "--scenarios: half needs full before it, which says what half of is sent"
+    );
+    let mut scenarios = arguments.scenarios.clone();
+    scenarios.sort_unstable();
+    scenarios.dedup();
+    let programs = Programs::beside_this(arguments.baseline.clone(), arguments.writers)?;
+    let seed = arguments.seed.unwrap_or_else(rand::random);
+    let out = arguments.out.clone().map_or_else(default_out, Ok)?;
+    let mut file = File::create(&out)
+        .with_context(|| format!("creating {}; choose another with --out", out.display()))?;
+    let count = (EVENTS_PER_SECOND * (arguments.seconds + 1.0)) as usize;
+    let pool = Arc::new(Pool::generate(seed, count, SECRET));
+    say(&format!(
+        "seed {seed}, events of {} bytes on average, {} writers, runs in {}",
+        pool.mean_bytes(),
+        arguments.writers,
+        out.display()
+    ));
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut runs: Vec<Run> = Vec::new();
+    for pair in 1..=arguments.pairs {
+        let station = Station::start(arguments.writers).await?;
+        let mut full_rates = HashMap::new();
+        for &scenario in &scenarios {
+            let mut receivers = arguments.receivers.clone();
+            receivers.shuffle(&mut rng);
+            for receiver in receivers {
+                let plan = Plan {
+                    pair,
+                    scenario,
+                    receiver,
+                    duration: Duration::from_secs_f64(arguments.seconds),
+                    rate: (scenario == Scenario::Half)
+                        .then(|| full_rates.get(receiver.name()).map(|rate: &f64| rate / 2.0))
+                        .flatten(),
+                    programs: &programs,
+                };
+                let run = plan.run(&station, &pool).await?;
+                if scenario == Scenario::Full {
+                    full_rates.insert(receiver.name(), run.events_per_second);
+                }
+                serde_json::to_writer(&file, &run)?;
+                writeln!(file)?;
+                say(&format!(
+                    "{pair:>3}  {:<8} {:<9} {:>8.0} events/s  p50 {:.2} ms  p99 {:.2} ms",
+                    scenario.name(),
+                    receiver.name(),
+                    run.events_per_second,
+                    run.p50_ms,
+                    run.p99_ms,
+                ));
+                runs.push(run);
+            }
+        }
+    }
+    say(&format!(
+        "\n{}\n{}",
+        summary::table(&runs),
+        summary::ratios(&runs)
+    ));
+    Ok(())
+}
+
+/// A name that sorts by time, in the folder of results.
+fn default_out() -> anyhow::Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    std::fs::create_dir_all(&folder)?;
+    let now = jiff::Zoned::now().strftime("%Y-%m-%dT%H-%M-%S");
+    Ok(folder.join(format!("{now}.jsonl")))
+}
+
+#[expect(clippy::print_stdout, reason = "the program's output")]
+fn say(text: &str) {
+    println!("{text}");
+}

@@ -1,0 +1,166 @@
+//! What is asked of each receiver, and one run of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::pool::Pool;
+use crate::process::{cpu_of_tree, load_average, memory};
+use crate::receiver::{Kind, Programs, Receiver};
+use crate::sender::{Load, send};
+use crate::station::{SOURCES, Station};
+
+/// Sent before each run and not measured.
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Scenario {
+    /// Single events over 256 connections, as fast as they are answered
+    Full,
+    /// The same at half the rate that the receiver reached at full load
+    Half,
+    /// One connection, one request at a time
+    One,
+    /// Full load, spread over 100 sources
+    Sources,
+    /// Batches of 100 events over 16 connections, as fast as they are answered
+    Batches,
+}
+
+impl Scenario {
+    /// As in the results.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Half => "half",
+            Self::One => "one",
+            Self::Sources => "sources",
+            Self::Batches => "batches",
+        }
+    }
+
+    fn connections(self) -> usize {
+        match self {
+            Self::Full | Self::Half | Self::Sources => 256,
+            Self::One => 1,
+            Self::Batches => 16,
+        }
+    }
+
+    fn batch(self) -> usize {
+        match self {
+            Self::Batches => 100,
+            _ => 1,
+        }
+    }
+
+    fn sources(self) -> usize {
+        match self {
+            Self::Sources => SOURCES,
+            _ => 1,
+        }
+    }
+}
+
+/// What a run has shown. One line of the results.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Run {
+    pub(crate) pair: u32,
+    pub(crate) scenario: Scenario,
+    pub(crate) receiver: Kind,
+    /// Events that were acknowledged, and found in the database.
+    pub(crate) events: u64,
+    pub(crate) seconds: f64,
+    pub(crate) events_per_second: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) p999_ms: f64,
+    pub(crate) max_ms: f64,
+    /// Paced requests that had to wait for a free connection.
+    pub(crate) late: u64,
+    /// Processor time for each event, in microseconds.
+    pub(crate) receiver_us: f64,
+    pub(crate) postgres_us: f64,
+    pub(crate) sender_us: f64,
+    /// Resident memory of the receiver before the first request, and at most, in KiB.
+    pub(crate) idle_kib: u64,
+    pub(crate) peak_kib: u64,
+    /// The machine's load average before the run: what else ran there.
+    pub(crate) load_average: f64,
+}
+
+/// What to run and how.
+pub(crate) struct Plan<'a> {
+    pub(crate) pair: u32,
+    pub(crate) scenario: Scenario,
+    pub(crate) receiver: Kind,
+    pub(crate) duration: Duration,
+    /// Requests a second for [`Scenario::Half`].
+    pub(crate) rate: Option<f64>,
+    pub(crate) programs: &'a Programs,
+}
+
+impl Plan<'_> {
+    /// Starts the receiver, sends, and counts what is in the database.
+    pub(crate) async fn run(&self, station: &Station, pool: &Arc<Pool>) -> anyhow::Result<Run> {
+        station.clear().await?;
+        pool.rewind();
+        let load_average = load_average()?;
+        let receiver = Receiver::start(self.receiver, self.programs, station).await?;
+        let idle = memory(receiver.pid())?.now;
+        let load = Load {
+            address: receiver.address,
+            paths: station.paths(self.scenario.sources()),
+            connections: self.scenario.connections(),
+            batch: self.scenario.batch(),
+            rate: self.rate,
+            duration: self.duration,
+        };
+        let warm_up = Load {
+            duration: WARM_UP.min(self.duration),
+            ..load.clone()
+        };
+        let warm_up = send(warm_up, pool).await?;
+        let cpu = || anyhow::Ok((cpu_of_tree(receiver.pid())?, cpu_of_tree(station.pid()?)?));
+        let before = cpu()?;
+        let sent = send(load, pool).await?;
+        let after = cpu()?;
+        let rows = station.rows().await?;
+        let acknowledged = warm_up.events + sent.events;
+        ensure!(
+            rows == acknowledged,
+            "{}: {acknowledged} events were acknowledged, and {rows} are in the database",
+            self.receiver.name()
+        );
+        ensure!(sent.events > 0, "nothing was sent; ask for more seconds");
+        let each = |used: Duration| used.as_secs_f64() * 1e6 / sent.events as f64;
+        let millis = |quantile| sent.latency.value_at_quantile(quantile) as f64 / 1e3;
+        let seconds = sent.elapsed.as_secs_f64();
+        Ok(Run {
+            pair: self.pair,
+            scenario: self.scenario,
+            receiver: self.receiver,
+            events: sent.events,
+            seconds,
+            events_per_second: sent.events as f64 / seconds,
+            p50_ms: millis(0.5),
+            p99_ms: millis(0.99),
+            p999_ms: millis(0.999),
+            max_ms: sent.latency.max() as f64 / 1e3,
+            late: sent.late,
+            receiver_us: each(after.0.saturating_sub(before.0)),
+            postgres_us: each(after.1.saturating_sub(before.1)),
+            sender_us: each(sent.cpu),
+            idle_kib: idle,
+            peak_kib: memory(receiver.pid())
+                .context("the receiver has ended")?
+                .peak,
+            load_average,
+        })
+    }
+}

@@ -1,0 +1,152 @@
+//! The database that a pair of runs writes to, in the state of one that has been in use.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use tempfile::TempDir;
+use trunkline_bench::routes::{Routes, Source};
+use trunkline_tests::{ConfigDir, Database, SourceDraft};
+
+/// The shared secret of every source.
+pub(crate) const SECRET: &str = "the shared secret of the benchmark";
+
+/// How many sources there are.
+pub(crate) const SOURCES: usize = 100;
+
+/// What the fastify receiver writes to: the columns of `trunkline.events` without its partitions,
+/// as someone who writes a receiver for one purpose would have it.
+const PLAIN_TABLE: &str = "public.webhook_events";
+
+/// Settings of the server besides those of every private one: no checkpoint within a run, since it
+/// would meet one receiver and not the other. Between runs there is one.
+const SETTINGS: &[(&str, &str)] = &[
+    ("max_wal_size", "8GB"),
+    ("min_wal_size", "1GB"),
+    ("checkpoint_timeout", "1h"),
+];
+
+/// Segments of the log, 16 MiB each, that exist before the first run. A server that has been in use
+/// renames old ones; a new one writes each full of zeros when it is needed, and commits wait.
+const SEGMENTS: usize = 64;
+
+/// A running server with [`SOURCES`] sources.
+pub(crate) struct Station {
+    pub(crate) database: Database,
+    drafts: Vec<SourceDraft>,
+    config: ConfigDir,
+    folder: TempDir,
+}
+
+impl Station {
+    /// Starts a server.
+    pub(crate) async fn start(writers: usize) -> anyhow::Result<Self> {
+        let database = Database::start_with(SETTINGS).await;
+        let name = |number| format!("source-{number}");
+        let mut drafts: Vec<_> = (0..SOURCES)
+            .map(|number| SourceDraft::segment(&name(number), &[SECRET]))
+            .collect();
+        for draft in &mut drafts {
+            draft.settings.include_headers.allow = vec!["user-agent".to_owned()];
+        }
+        database.provision(&ConfigDir::cluster(), &mut drafts).await;
+        let mut config = ConfigDir::new(database.ingest_url());
+        config.limits().writers = writers;
+        config.write(&drafts);
+        let folder = tempfile::tempdir()?;
+        let station = Self {
+            database,
+            drafts,
+            config,
+            folder,
+        };
+        station.write_routes()?;
+        station.prepare().await?;
+        Ok(station)
+    }
+
+    fn write_routes(&self) -> anyhow::Result<()> {
+        let source = |draft: &SourceDraft| {
+            let source = Source {
+                name: draft.name.to_string(),
+                bucket: draft.settings.bucket,
+            };
+            (draft.path(), source)
+        };
+        let routes = Routes {
+            database: self.database.ingest_url().to_owned(),
+            secret: SECRET.to_owned(),
+            sources: self.drafts.iter().map(source).collect(),
+        };
+        Ok(std::fs::write(self.routes(), serde_json::to_vec(&routes)?)?)
+    }
+
+    async fn prepare(&self) -> anyhow::Result<()> {
+        let client = self.database.connect().await;
+        let table = format!(
+            "CREATE TABLE {PLAIN_TABLE} (LIKE trunkline.events INCLUDING DEFAULTS); \
+             GRANT INSERT ON {PLAIN_TABLE} TO PUBLIC"
+        );
+        client.batch_execute(&table).await?;
+        for _ in 0..SEGMENTS {
+            // A segment with nothing in it is not switched.
+            client
+                .batch_execute("SELECT pg_logical_emit_message(false, 'bench', '')")
+                .await?;
+            client.batch_execute("SELECT pg_switch_wal()").await?;
+        }
+        self.clear().await
+    }
+
+    /// Where the first `count` sources are posted to.
+    pub(crate) fn paths(&self, count: usize) -> Vec<String> {
+        self.drafts
+            .iter()
+            .take(count)
+            .map(SourceDraft::path)
+            .collect()
+    }
+
+    /// The configuration directory of the ingester.
+    pub(crate) fn config_dir(&self) -> &Path {
+        self.config.path()
+    }
+
+    /// The file of [`Routes`].
+    pub(crate) fn routes(&self) -> PathBuf {
+        self.folder.path().join("routes.json")
+    }
+
+    /// A file for what a receiver says.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.folder.path().join("receiver.log")
+    }
+
+    /// The server's process.
+    pub(crate) fn pid(&self) -> anyhow::Result<u32> {
+        self.database.pid().context("PostgreSQL has ended")
+    }
+
+    /// Rows in either table.
+    pub(crate) async fn rows(&self) -> anyhow::Result<u64> {
+        let count = format!(
+            "SELECT (SELECT count(*) FROM trunkline.events) + (SELECT count(*) FROM {PLAIN_TABLE})"
+        );
+        Ok(self.database.count(&count).await.try_into()?)
+    }
+
+    /// Empties what has rows, and writes a checkpoint, which makes room in the log.
+    pub(crate) async fn clear(&self) -> anyhow::Result<()> {
+        let client = self.database.connect().await;
+        let filled = "SELECT format('TRUNCATE %s', string_agg(relid::text, ', ')) \
+             FROM pg_partition_tree('trunkline.events') \
+             WHERE isleaf AND pg_relation_size(relid) > 0 HAVING count(*) > 0";
+        for row in client.query(filled, &[]).await? {
+            client.batch_execute(row.get(0)).await?;
+        }
+        client
+            .batch_execute(&format!("TRUNCATE {PLAIN_TABLE}"))
+            .await?;
+        client.batch_execute("CHECKPOINT").await?;
+        Ok(())
+    }
+}

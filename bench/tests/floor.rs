@@ -1,0 +1,132 @@
+//! The floor is a fair measure: it writes the rows that the ingester writes.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use trunkline_bench::routes::{Routes, Source};
+use trunkline_cli::segment::{HEADERS, SIGNATURE_HEADER};
+use trunkline_model::columns::COLUMNS;
+use trunkline_tests::{
+    Client, ConfigDir, Database, IngesterProcess, SECRET, SourceDraft, events, seed, signed_batch,
+    signed_single,
+};
+
+struct Floor {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Floor {
+    async fn start(routes: &Routes) -> Self {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("routes.json");
+        std::fs::write(&file, serde_json::to_vec(routes).unwrap()).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_trunkline-floor"))
+            .arg("--routes")
+            .arg(&file)
+            .args(["--listen", &address.to_string()])
+            .spawn()
+            .unwrap();
+        while tokio::net::TcpStream::connect(address).await.is_err() {
+            assert_eq!(child.try_wait().unwrap(), None, "the floor has ended");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Self { child, address }
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        // Only fails for a process that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Each row but for what differs with the request: its id and its time.
+async fn rows(database: &Database) -> Vec<String> {
+    let columns: Vec<_> = COLUMNS
+        .iter()
+        .map(|spec| spec.name)
+        .filter(|name| !["received_at", "delivery_id"].contains(name))
+        .map(|name| format!("'{name}', \"{name}\""))
+        .collect();
+    let sql = format!(
+        "SELECT jsonb_build_object({})::text FROM trunkline.events ORDER BY message_id",
+        columns.join(", ")
+    );
+    let rows = database.rows(&sql, &[]).await;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+#[tokio::test]
+async fn the_floor_writes_the_rows_that_the_ingester_writes() {
+    let database = Database::start().await;
+    let mut draft = SourceDraft::segment("segment", &[SECRET]);
+    draft.settings.include_headers.allow = vec!["user-agent".to_owned()];
+    let mut drafts = [draft];
+    database.provision(&ConfigDir::cluster(), &mut drafts).await;
+    let [draft] = &drafts;
+    let mut config = ConfigDir::new(database.ingest_url());
+    config.write(&drafts);
+    let mut ingester = IngesterProcess::start(config.path());
+    ingester.ready().await;
+    let source = Source {
+        name: draft.name.to_string(),
+        bucket: draft.settings.bucket,
+    };
+    let floor = Floor::start(&Routes {
+        database: database.ingest_url().to_owned(),
+        secret: SECRET.to_owned(),
+        sources: [(draft.path(), source)].into(),
+    })
+    .await;
+
+    let events = events(seed(), 60);
+    let (singles, batch) = events.split_at(40);
+    let elements: Vec<_> = batch.iter().map(|event| event.json.as_bytes()).collect();
+    let batch = signed_batch(SECRET.as_bytes(), &elements);
+    let mut requests: Vec<_> = singles
+        .iter()
+        .map(|event| signed_single(SECRET.as_bytes(), &event.json))
+        .collect();
+    requests.push((batch.body, batch.signature));
+
+    let mut written = Vec::new();
+    for address in [ingester.address(), floor.address] {
+        let mut client = Client::new(address);
+        for (body, signature) in &requests {
+            let mut headers = HEADERS.to_vec();
+            headers.push((SIGNATURE_HEADER, signature));
+            let answer = client
+                .post(&draft.path(), &headers, body.clone())
+                .await
+                .unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text);
+        }
+        written.push(rows(&database).await);
+        let truncate = "TRUNCATE trunkline.events";
+        database
+            .connect()
+            .await
+            .batch_execute(truncate)
+            .await
+            .unwrap();
+    }
+    assert_eq!(written[0].len(), events.len());
+    assert_eq!(written[0], written[1]);
+
+    let mut headers = HEADERS.to_vec();
+    headers.push((SIGNATURE_HEADER, "0000000000000000000000000000000000000000"));
+    let mut client = Client::new(floor.address);
+    let answer = client
+        .post(&draft.path(), &headers, requests[0].0.clone())
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 400);
+}
