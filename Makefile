@@ -44,6 +44,20 @@ lint: ## formatting, clippy, dependencies
 acceptance: ## the fault and load tests at full scale, in release mode (long)
 	TRUNKLINE_TEST_SCALE=full cargo test --release --locked -p trunkline-tests -- --nocapture
 
+# The number of rounds, and the seconds of each of their fifteen runs.
+PAIRS ?= 10
+SECONDS_PER_RUN ?= 5
+# Of the benchmark's own programs and not of its tests; one list, so that nothing is built twice.
+BENCH_PACKAGES := -p trunkline-bench -p trunkline-ingester
+BENCH := $(TARGET_DIR)/release/trunkline-bench
+
+.PHONY: bench
+bench: ## the ingester's speed beside a bare program and fastify (25 minutes; PAIRS=1 SECONDS_PER_RUN=2 to try)
+	@scripts/install bench
+	npm ci --prefix bench/fastify --no-fund --no-audit --loglevel error
+	cargo build --release --locked $(BENCH_PACKAGES)
+	$(BENCH) --pairs $(PAIRS) --seconds $(SECONDS_PER_RUN)
+
 .PHONY: audit
 audit: ## known vulnerabilities of dependencies; fetches the RustSec database
 	@scripts/install test
