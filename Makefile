@@ -47,7 +47,6 @@ acceptance: ## the fault and load tests at full scale, in release mode (long)
 # The number of rounds, and the seconds of each of their fifteen runs.
 PAIRS ?= 10
 SECONDS_PER_RUN ?= 5
-# Of the benchmark's own programs and not of its tests; one list, so that nothing is built twice.
 BENCH_PACKAGES := -p trunkline-bench -p trunkline-ingester
 BENCH := $(TARGET_DIR)/release/trunkline-bench
 
@@ -57,6 +56,16 @@ bench: ## the ingester's speed beside a bare program and fastify (25 minutes; PA
 	npm ci --prefix bench/fastify --no-fund --no-audit --loglevel error
 	cargo build --release --locked $(BENCH_PACKAGES)
 	$(BENCH) --pairs $(PAIRS) --seconds $(SECONDS_PER_RUN)
+
+.PHONY: profile
+profile: ## where a run at full load spends processor time, by perf
+	@scripts/install profile
+	cargo build --release --locked $(BENCH_PACKAGES)
+	perf record -F 499 -g -o $(TARGET_DIR)/perf.data -- $(BENCH) --pairs 1 --seconds 10 \
+		--scenarios full --receivers trunkline --out $(TARGET_DIR)/profile.jsonl
+	@# Without the programs that make events and an empty server.
+	perf report -i $(TARGET_DIR)/perf.data --stdio --no-children -g none --percent-limit 0.5 \
+		--comms tokio-rt-worker,writer-0,writer-1,postgres,sender --sort comm,symbol
 
 .PHONY: audit
 audit: ## known vulnerabilities of dependencies; fetches the RustSec database
