@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::SecretRef;
+use crate::{CaSecretRef, SecretRef};
 
 /// The names of hosts and of most objects (RFC 1123 subdomains).
 const IS_DNS_NAME: &str =
@@ -185,8 +185,15 @@ pub enum UpdatePolicy {
 )]
 pub struct Database {
     /// Secret of the cluster's namespace that holds the owner's connection: `uri`, or `host`,
-    /// `port`, `user`, `password` and `dbname` (the shape that CloudNativePG writes).
+    /// `port`, `user`, `password` and `dbname` (the shape that CloudNativePG writes). Further keys:
+    /// `sslmode`, `channel_binding` and `target_session_attrs` as libpq has them; `ca.crt`, the
+    /// authority of the server's certificate; `tls.crt` and `tls.key`, a client certificate.
     pub secret_ref: SecretRef,
+    /// The authority of the server's certificate, as CloudNativePG writes it into the Secret
+    /// `<cluster>-ca`. With it, the connection is verified (`sslmode=verify-full`) unless the
+    /// connection's own `sslmode` says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<CaSecretRef>,
     /// Who makes the roles. Default: `Managed` where the owner may create roles, else `Owner`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles: Option<DatabaseRoles>,

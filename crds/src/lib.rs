@@ -22,7 +22,7 @@ pub use cluster::{
     WebhookClusterSpec, WebhookClusterStatus,
 };
 pub use definitions::{GENERATED_FOLDERS, definitions, definitions_yaml};
-pub use reference::SecretRef;
+pub use reference::{CaSecretRef, SecretRef};
 pub use source::{
     Body, BodyFormat, ClusterRef, Cors, DeletionPolicy, HeaderColumn, IncludeHeaders,
     NoVerification, RequestMethod, SecretKeyRef, SigningSecret, Verification, WebhookSource,

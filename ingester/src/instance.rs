@@ -11,8 +11,9 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use trunkline_model::document::{Configuration, ConfigurationHash};
+use trunkline_pgconn::{Target, TargetError};
 
-use crate::commit::{Committer, DatabaseState, Target, TargetError};
+use crate::commit::{Committer, DatabaseState};
 use crate::config::Routing;
 use crate::events::{ConfigurationLoaded, Events};
 use crate::metrics::Metrics;
@@ -119,7 +120,7 @@ impl Instance {
     /// Serves a configuration. One that is served already changes nothing.
     pub(crate) fn adopt(&self, configuration: Configuration) -> Result<(), AdoptError> {
         if self.status.borrow().hash.as_ref() != Some(&configuration.hash) {
-            let target = Target::parse(&configuration.cluster.database_url)?;
+            let target = Target::parse(configuration.cluster.database_login())?;
             let writers = configuration.cluster.limits.writers;
             match self.committer.get() {
                 Some(committer) => committer.reconfigure(target, writers)?,

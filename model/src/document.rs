@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::Sha256;
 
+use crate::database::{Certificates, DatabaseLogin};
 use crate::headers::{HeaderColumn, HeaderSelection};
 use crate::names::{ClusterName, SourceName};
 use crate::request::{self, HttpPolicy};
@@ -70,8 +71,23 @@ pub struct ClusterSettings {
     pub hash_key: SecretBytes,
     /// PostgreSQL as the ingest role, as a connection URL.
     pub database_url: SecretBytes,
+    /// The certificates that belong to the URL. Whoever writes some writes an `sslmode` into the
+    /// URL, so that a reader which knows no certificates refuses it.
+    #[serde(default, skip_serializing_if = "Certificates::is_empty")]
+    pub database_certificates: Certificates,
     /// What a pod may use.
     pub limits: Limits,
+}
+
+impl ClusterSettings {
+    /// How ingesters log in to PostgreSQL.
+    #[must_use]
+    pub fn database_login(&self) -> DatabaseLogin {
+        DatabaseLogin {
+            url: self.database_url.clone(),
+            certificates: self.database_certificates.clone(),
+        }
+    }
 }
 
 /// Bounds of one ingester.

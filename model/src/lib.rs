@@ -5,6 +5,7 @@
 //! be built and compared in a unit test.
 
 pub mod columns;
+pub mod database;
 pub mod document;
 pub mod headers;
 pub mod names;

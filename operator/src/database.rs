@@ -10,8 +10,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
+use trunkline_model::database::DatabaseLogin;
 use trunkline_model::names::{ClusterName, RelationName, SourceName};
 use trunkline_model::secret::SecretBytes;
+use trunkline_pgconn::TlsError;
 use trunkline_warehouse::{DesiredSource, Roles, Warehouse, durability};
 
 use crate::backoff::Backoff;
@@ -35,7 +37,7 @@ const SILENT: &str =
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Wanted {
     /// The owner's connection.
-    pub(crate) owner_url: SecretBytes,
+    pub(crate) owner: DatabaseLogin,
     /// Who makes the roles; none for what the owner may.
     pub(crate) roles: Option<Roles>,
     /// The password of the ingesters' login, where the operator makes it.
@@ -61,7 +63,7 @@ pub(crate) struct Ready {
     /// Who makes the roles, as it turned out.
     pub(crate) roles: Roles,
     /// PostgreSQL as the ingesters; none where the cluster names the login itself.
-    pub(crate) ingest_url: Option<SecretBytes>,
+    pub(crate) ingest: Option<DatabaseLogin>,
     /// Each source's place, or why it has none.
     pub(crate) sources: BTreeMap<SourceName, Result<Place, String>>,
     /// What its owner should know, though it takes writes.
@@ -194,8 +196,8 @@ struct Keeper {
     cluster: ClusterName,
     changed: mpsc::UnboundedSender<ClusterName>,
     outcome: watch::Sender<Option<Outcome>>,
-    /// The connection, and the URL that it was made with.
-    warehouse: Option<(SecretBytes, Warehouse)>,
+    /// The connection, and the login that it was made with.
+    warehouse: Option<(DatabaseLogin, Warehouse)>,
     backoff: Backoff<()>,
     removals: Removals,
 }
@@ -265,7 +267,7 @@ impl Keeper {
 
     async fn provision(&mut self, wanted: &Wanted) -> Result<Ready, Failure> {
         let cluster = self.cluster.clone();
-        let warehouse = self.connect(&wanted.owner_url).await?;
+        let warehouse = self.connect(&wanted.owner).await?;
         let mut warnings = Vec::new();
         if let Err(finding) = durability(&warehouse.preflight().await?) {
             warnings.push(finding.to_string());
@@ -299,7 +301,7 @@ impl Keeper {
         };
         Ok(Ready {
             roles: ingest.roles,
-            ingest_url: ingest.url,
+            ingest: ingest.login,
             sources: results
                 .into_iter()
                 .map(|(name, result)| (name, place(result)))
@@ -321,7 +323,7 @@ impl Keeper {
         // Not even begun when it is late: the task was busy with something that took long.
         let ended = if Instant::now() < until {
             let dropping = async {
-                let warehouse = self.connect(&wanted.owner_url).await?;
+                let warehouse = self.connect(&wanted.owner).await?;
                 warehouse.drop_source(&cluster, source).await
             };
             timeout_at(until, dropping).await.ok()
@@ -350,13 +352,13 @@ impl Keeper {
 
     async fn connect(
         &mut self,
-        url: &SecretBytes,
+        owner: &DatabaseLogin,
     ) -> Result<&Warehouse, trunkline_warehouse::Error> {
         let warehouse = match self.warehouse.take() {
-            Some((known, warehouse)) if known == *url => warehouse,
-            _ => Warehouse::connect(url).await?,
+            Some((known, warehouse)) if known == *owner => warehouse,
+            _ => Warehouse::connect(owner).await?,
         };
-        Ok(&self.warehouse.insert((url.clone(), warehouse)).1)
+        Ok(&self.warehouse.insert((owner.clone(), warehouse)).1)
     }
 }
 
@@ -381,13 +383,18 @@ impl From<trunkline_warehouse::Error> for Failure {
 fn reason(error: &trunkline_warehouse::Error) -> &'static str {
     use trunkline_warehouse::Error;
     match error {
-        Error::Url => "InvalidDatabaseURL",
-        Error::TlsAsked(_) | Error::NotAllowed { .. } => "TLSRequired",
-        Error::Unreachable { .. } | Error::ConnectTimeout { .. } => "Unreachable",
-        Error::Password { .. } | Error::Refused { .. } => "LoginRefused",
+        Error::Url(_) => "InvalidDatabaseURL",
+        Error::Tls { source, .. } => match source {
+            TlsError::NotOffered(_) => "TLSNotOffered",
+            TlsError::NotTrusted { .. } | TlsError::Expired => "CertificateNotTrusted",
+            TlsError::OtherName { .. } | TlsError::NoName => "CertificateNameMismatch",
+            TlsError::Handshake(_) => "TLSFailed",
+        },
+        Error::Unreachable { .. } => "Unreachable",
+        Error::Password { .. } | Error::NotAllowed { .. } | Error::Refused { .. } => "LoginRefused",
         Error::NoDatabase { .. } => "DatabaseNotFound",
         Error::TooOld(_) => "VersionTooOld",
-        Error::ReadOnly(_) => "ReadOnly",
+        Error::ReadOnly(_) | Error::NoPrimary { .. } => "ReadOnly",
         Error::NewerLayout { .. } => "LayoutTooNew",
         Error::ForeignSchema { .. } | Error::ForeignRole(_) => "NameTaken",
         Error::Denied { .. } | Error::NeedsCreateRole { .. } => "MissingGrant",

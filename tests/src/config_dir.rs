@@ -4,6 +4,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use tempfile::TempDir;
+use trunkline_model::database::Certificates;
 use trunkline_model::document::{
     BodyFormat, ClusterSettings, Document, Files, Limits, SourceEntry, SourceSettings, VERSION,
     encode, hash,
@@ -94,6 +95,7 @@ impl ConfigDir {
             name: Self::cluster(),
             hash_key: SecretBytes::new(b"of the tests".to_vec()),
             database_url: SecretBytes::new(database_url.as_bytes().to_vec()),
+            database_certificates: Certificates::default(),
             limits: Limits {
                 max_body_bytes: 6 << 20,
                 bytes_in_flight: 256 << 20,

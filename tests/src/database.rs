@@ -11,6 +11,7 @@ use trunkline_model::names::{ClusterName, SourceName};
 use trunkline_model::secret::SecretBytes;
 use trunkline_warehouse::{DesiredSource, Warehouse};
 
+use crate::certificates::{Certificate, write};
 use crate::config_dir::SourceDraft;
 
 /// The password of the ingest login.
@@ -47,8 +48,9 @@ impl Database {
             .await
             .expect("the ingest login");
         let ingest_url = ingest
-            .url
+            .login
             .expect("a superuser can create roles")
+            .url
             .expose_str()
             .unwrap()
             .to_owned();
@@ -68,6 +70,41 @@ impl Database {
             let draft = drafts.iter_mut().find(|draft| draft.name == name).unwrap();
             draft.settings.bucket = provisioned.unwrap().bucket;
         }
+    }
+
+    /// The server.
+    #[must_use]
+    pub fn server(&self) -> &PrivatePostgres {
+        &self.server
+    }
+
+    /// Changes a setting of the running server.
+    pub async fn set(&self, name: &str, value: &str) {
+        let client = self.connect().await;
+        let change = format!("ALTER SYSTEM SET {name} = '{value}'");
+        client.batch_execute(&change).await.expect(&change);
+        self.reload().await;
+    }
+
+    /// Lets the server show a certificate from now on.
+    pub async fn show(&self, certificate: &Certificate) {
+        certificate.write(&self.server.data_dir().join("cluster"));
+        self.set("ssl", "on").await;
+    }
+
+    /// Replaces pg_hba.conf.
+    pub async fn admit(&self, lines: &str) {
+        let folder = self.server.data_dir().join("cluster");
+        write(&folder, "pg_hba.conf", lines);
+        self.reload().await;
+    }
+
+    /// Lets the server read its files again.
+    async fn reload(&self) {
+        let postmaster = self.server.pid().expect("a server that runs");
+        kill(pid(postmaster), Signal::SIGHUP).unwrap();
+        // The server's processes read the files a moment later.
+        tokio::time::sleep(Duration::from_millis(300)).await;
     }
 
     /// Where the ingesters connect.
@@ -213,7 +250,7 @@ fn children(parent: u32) -> Vec<u32> {
 }
 
 async fn connect_warehouse(server: &PrivatePostgres) -> Warehouse {
-    Warehouse::connect(&SecretBytes::new(server.url().into_bytes()))
+    Warehouse::connect(SecretBytes::new(server.url().into_bytes()))
         .await
         .expect("the warehouse")
 }

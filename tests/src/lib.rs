@@ -16,6 +16,7 @@
 )]
 
 mod binaries;
+mod certificates;
 mod client;
 mod config_dir;
 mod database;
@@ -30,9 +31,11 @@ mod pgbouncer;
 mod proxy;
 mod scale;
 mod segment;
+mod standby;
 mod station;
 
 pub use binaries::binary;
+pub use certificates::{Authority, Certificate};
 pub use client::{Answer, Client, NoAnswer};
 pub use config_dir::{ConfigDir, SourceDraft};
 pub use database::Database;
@@ -46,4 +49,5 @@ pub use pgbouncer::PgBouncer;
 pub use proxy::{Behaviour, Proxy};
 pub use scale::{is_full, scaled, seed};
 pub use segment::{Batch, events, signed_batch, signed_single};
+pub use standby::Standby;
 pub use station::{SECRET, Station};

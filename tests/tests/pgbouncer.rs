@@ -50,14 +50,18 @@ impl Pooled {
             header_columns: Vec::new(),
             readers: Vec::new(),
         }];
-        let mut ingest_url = None;
+        let mut ingest = None;
         for is_first in [true, false] {
             // Sessions are left clean: the second owner meets those of the first.
             let warehouse = Warehouse::connect(&owner).await.unwrap();
             let layout = warehouse.ensure_layout().await.unwrap();
             assert_eq!(layout.changed.is_empty(), !is_first, "{layout:?}");
             let password = SecretBytes::new("of the tests");
-            ingest_url = warehouse.ensure_ingest(None, &password).await.unwrap().url;
+            ingest = warehouse
+                .ensure_ingest(None, &password)
+                .await
+                .unwrap()
+                .login;
             let cluster = ConfigDir::cluster();
             let sources = warehouse
                 .ensure_sources(&cluster, &desired, None)
@@ -72,7 +76,7 @@ impl Pooled {
                 "{days:?}"
             );
         }
-        let mut config = ConfigDir::new(ingest_url.unwrap().expose_str().unwrap());
+        let mut config = ConfigDir::new(ingest.unwrap().url.expose_str().unwrap());
         config.limits().writers = WRITERS;
         let path = draft.path();
         config.write(&[draft]);

@@ -124,7 +124,7 @@ fn options(station: &Station, address: SocketAddr) -> Options {
         concurrency: NonZeroUsize::new(16).unwrap(),
         new_connections: 0.5,
         rows: Some(RowsAt {
-            url: SecretBytes::new(station.database.url()),
+            login: SecretBytes::new(station.database.url()).into(),
             relation: station.sources[0]
                 .name
                 .default_schema(&ConfigDir::cluster())
@@ -271,7 +271,8 @@ async fn a_stopped_probe_accounts_for_what_it_sent() {
 async fn without_a_database_nothing_is_sent() {
     let station = Station::segment().await;
     let mut options = options(&station, station.ingester.address());
-    options.rows.as_mut().unwrap().url = SecretBytes::new("postgres://u:hunter2@127.0.0.1:9/d");
+    options.rows.as_mut().unwrap().login =
+        SecretBytes::new("postgres://u:hunter2@127.0.0.1:9/d").into();
     let error = Probe::new(options)
         .run(CancellationToken::new())
         .await

@@ -16,7 +16,8 @@ use std::time::Duration;
 use rand::Rng;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, NoTls, Row};
+use tokio_postgres::{Client, Row};
+use trunkline_pgconn::Target;
 
 use crate::connection;
 use crate::error::Error;
@@ -306,12 +307,13 @@ pub(crate) fn field<'a, T: tokio_postgres::types::FromSql<'a>>(
 /// The settings hold for the session, which ends with the statement. Behind a pooler they may miss
 /// it; then the statement may end early, as if it had been cancelled.
 pub(crate) async fn run_alone(
-    config: &Config,
+    target: &Target,
     doing: &str,
     sql: &str,
     patience: Duration,
 ) -> Result<Outcome, Error> {
-    let client = connection::open(config).await?;
+    let connected = connection::open(target).await?;
+    let client = &connected.client;
     let statement = async {
         let settings = "SET search_path = ''; SET lock_timeout = 0; SET statement_timeout = 0";
         client.batch_execute(settings).await?;
@@ -323,7 +325,7 @@ pub(crate) async fn run_alone(
             .map_err(|source| Error::statement(doing, source)),
         Err(_) => {
             // When this fails, the statement goes on until its turn comes.
-            let _ = client.cancel_token().cancel_query(NoTls).await;
+            connected.canceller().await;
             Ok(Outcome::Locked)
         }
     }

@@ -2,38 +2,34 @@
 //!
 //! Invariant: a connection is kept only after a piece of work that ended well. Whatever is
 //! cancelled or fails drops it, and the server then rolls back; the next piece of work connects
-//! anew.
+//! anew, to whichever host takes writes by then.
 
 use std::ops::Deref;
-use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls};
+use trunkline_pgconn::{Connected, DialError, Endpoint, HostError, Target, connect};
 
 use crate::error::Error;
-use crate::url;
-
-/// How long a login may take, over all hosts of the URL.
-const LOGIN_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// One connection at a time: one DDL worker per process, as the DDL lock makes it one per database.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    config: Config,
+    target: Target,
     idle: Mutex<Option<Client>>,
 }
 
 impl Connection {
-    pub(crate) fn new(config: Config) -> Self {
+    pub(crate) fn new(target: Target) -> Self {
         Self {
-            config,
+            target,
             idle: Mutex::new(None),
         }
     }
 
-    pub(crate) fn config(&self) -> &Config {
-        &self.config
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
     }
 
     /// Takes the connection for a piece of work, opening one if there is none.
@@ -41,7 +37,7 @@ impl Connection {
         let mut idle = self.idle.lock().await;
         let client = match idle.take() {
             Some(client) if !client.is_closed() => client,
-            _ => open(&self.config).await?,
+            _ => open(&self.target).await?.client,
         };
         Ok(Lease { client, idle })
     }
@@ -70,23 +66,10 @@ impl Deref for Lease<'_> {
 }
 
 /// Logs in.
-pub(crate) async fn open(config: &Config) -> Result<Client, Error> {
-    match tokio::time::timeout(LOGIN_TIMEOUT, config.connect(NoTls)).await {
-        Ok(Ok((client, driver))) => {
-            tokio::spawn(async move {
-                // Whoever uses the client meets the same error, with more to say about it.
-                if let Err(error) = driver.await {
-                    tracing::debug!(%error, "connection to PostgreSQL ended");
-                }
-            });
-            Ok(client)
-        }
-        Ok(Err(source)) => Err(explain(config, source)),
-        Err(_) => Err(Error::ConnectTimeout {
-            address: url::address(config),
-            within: LOGIN_TIMEOUT,
-        }),
-    }
+pub(crate) async fn open(target: &Target) -> Result<Connected, Error> {
+    connect(target)
+        .await
+        .map_err(|error| explain(target, error.0))
 }
 
 /// Whether a failed login says that the password is wrong.
@@ -94,33 +77,69 @@ pub(crate) fn is_wrong_password(error: &Error) -> bool {
     matches!(error, Error::Password { .. })
 }
 
-fn explain(config: &Config, source: tokio_postgres::Error) -> Error {
-    let address = url::address(config);
-    let role = config.get_user().unwrap_or_default().to_owned();
-    let Some(refusal) = source.as_db_error() else {
+/// One error for all hosts: of the one that tells most, since a host that is down says nothing of
+/// another whose password is wrong.
+fn explain(target: &Target, failures: Vec<(Endpoint, HostError)>) -> Error {
+    let hosts: Vec<_> = failures
+        .iter()
+        .map(|(endpoint, error)| format!("{endpoint}: {error}"))
+        .collect();
+    let is_read_only = |(_, error): &(_, HostError)| matches!(error, HostError::ReadOnly);
+    let takes_no_writes = failures.iter().any(is_read_only);
+    let telling = failures
+        .into_iter()
+        .filter(|failure| !is_read_only(failure))
+        .max_by_key(|(_, error)| match error {
+            HostError::Login(error) if error.as_db_error().is_some() => 3,
+            HostError::Dial(DialError::Tls(_)) => 2,
+            HostError::Login(_) => 1,
+            HostError::Dial(_) | HostError::ReadOnly => 0,
+        });
+    match telling {
+        Some((endpoint, HostError::Login(source))) if source.as_db_error().is_some() => {
+            refused(target, endpoint.to_string(), source)
+        }
+        Some((endpoint, HostError::Dial(DialError::Tls(source)))) => Error::Tls {
+            address: endpoint.to_string(),
+            source,
+        },
+        _ if takes_no_writes => Error::NoPrimary {
+            hosts: hosts.join("; "),
+        },
         // The driver's own refusal to log in, for want of a password, has no place in the network.
-        return if source.is_closed() || is_network(&source) {
-            Error::Unreachable { address, source }
-        } else {
+        Some((endpoint, HostError::Login(source)))
+            if !source.is_closed() && !is_network(&source) =>
+        {
             Error::Refused {
-                address,
-                role,
+                address: endpoint.to_string(),
+                role: target.user().to_owned(),
                 source,
             }
-        };
-    };
-    match *refusal.code() {
-        SqlState::INVALID_PASSWORD => Error::Password { role, source },
-        SqlState::INVALID_CATALOG_NAME => {
-            let database = config.get_dbname().unwrap_or(&role).to_owned();
+        }
+        _ => Error::Unreachable {
+            address: target.to_string(),
+            answer: hosts.join("; "),
+        },
+    }
+}
+
+fn refused(target: &Target, address: String, source: tokio_postgres::Error) -> Error {
+    let role = target.user().to_owned();
+    match source.code() {
+        Some(&SqlState::INVALID_PASSWORD) => Error::Password { role, source },
+        Some(&SqlState::INVALID_CATALOG_NAME) => {
+            let database = target.database().to_owned();
             Error::NoDatabase { database, source }
         }
-        SqlState::INVALID_AUTHORIZATION_SPECIFICATION
-            if refusal.message().contains("pg_hba.conf") =>
+        Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
+            if source
+                .as_db_error()
+                .is_some_and(|refusal| refusal.message().contains("pg_hba.conf")) =>
         {
             Error::NotAllowed {
                 address,
                 role,
+                mode: target.ssl_mode().as_str(),
                 source,
             }
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 use trunkline_model::names::{SourceName, quote_identifier, quote_literal};
+use trunkline_pgconn::{TargetError, TlsError};
 
 /// Why the warehouse as a whole could not be reached or changed.
 ///
@@ -14,30 +15,31 @@ use trunkline_model::names::{SourceName, quote_identifier, quote_literal};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The URL cannot be read. Its parser's text is left out, because it can quote a password that
-    /// was not percent-encoded.
-    #[error(
-        "the database URL is not a PostgreSQL URL; write \
-         postgres://USER:PASSWORD@HOST:PORT/DATABASE, with special characters of the password \
-         percent-encoded"
-    )]
-    Url,
-    /// The URL asks for a protection that would have to be ignored.
-    #[error(
-        "the database URL asks for TLS (sslmode={0}), which this version does not support; \
-         set sslmode=disable where the network may be trusted"
-    )]
-    TlsAsked(&'static str),
+    /// The URL or its certificates cannot be used.
+    #[error(transparent)]
+    Url(#[from] TargetError),
+    /// The connection cannot be protected as `sslmode` asks.
+    #[error("PostgreSQL at {address} gives no connection as sslmode asks for")]
+    Tls {
+        /// Host and port.
+        address: String,
+        /// Why, with the fix.
+        #[source]
+        source: TlsError,
+    },
     /// 28000: no line of pg_hba.conf fits us. Servers that ask for TLS say the same.
     #[error(
         "PostgreSQL at {address} has no line in pg_hba.conf that lets role {role:?} in from here \
-         without TLS, which this version does not support; add a `host` line"
+         with sslmode={mode}; add a line, or, where the server asks for TLS (hostssl), write \
+         sslmode=verify-full in the database URL"
     )]
     NotAllowed {
-        /// Hosts and ports of the URL.
+        /// Host and port.
         address: String,
         /// The role that was to log in.
         role: String,
+        /// How the connection was to be protected.
+        mode: &'static str,
         /// The server's answer.
         #[source]
         source: tokio_postgres::Error,
@@ -45,26 +47,22 @@ pub enum Error {
     /// No server answers.
     #[error(
         "no PostgreSQL answers at {address}; check host and port in the database URL and that the \
-         server runs"
+         server runs and is not overloaded ({answer})"
     )]
     Unreachable {
         /// Hosts and ports of the URL.
         address: String,
-        /// The system's answer.
-        #[source]
-        source: tokio_postgres::Error,
+        /// What each host or the system answered.
+        answer: String,
     },
-    /// Something answers, too slowly.
+    /// Hosts answer, and none of them takes writes.
     #[error(
-        "PostgreSQL at {address} did not finish a login within {} s; check host and port in the \
-         database URL and that the server is not overloaded",
-        within.as_secs()
+        "no host of the database URL takes writes; name the primary too, or promote a standby \
+         ({hosts})"
     )]
-    ConnectTimeout {
-        /// Hosts and ports of the URL.
-        address: String,
-        /// How long was waited.
-        within: Duration,
+    NoPrimary {
+        /// What each host answered.
+        hosts: String,
     },
     /// 28P01.
     #[error(
@@ -255,6 +253,7 @@ impl Error {
                 &SqlState::ADMIN_SHUTDOWN
                 | &SqlState::CRASH_SHUTDOWN
                 | &SqlState::CANNOT_CONNECT_NOW
+                | &SqlState::IDLE_SESSION_TIMEOUT
                 | &SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
             )
             | None => Self::ConnectionLost { doing, source },

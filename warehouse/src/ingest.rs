@@ -4,8 +4,10 @@
 //! it, which works for every owner (only a superuser may read verifiers) and leaves the verifier
 //! alone, of which PgBouncer may hold a copy.
 
-use tokio_postgres::{Client, Config};
+use tokio_postgres::Client;
+use trunkline_model::database::DatabaseLogin;
 use trunkline_model::secret::SecretBytes;
+use trunkline_pgconn::Target;
 
 use crate::apply::{run_needed, run_or_fail};
 use crate::catalog;
@@ -14,7 +16,6 @@ use crate::error::Error;
 use crate::preflight::Preflight;
 use crate::roles::{self, Role, Roles};
 use crate::step::{Report, Step};
-use crate::url;
 
 /// How ingesters log in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,27 +23,20 @@ pub struct Ingest {
     /// Who makes the roles, as it turned out.
     pub roles: Roles,
     /// What to connect with. None for [`Roles::Provided`], as the caller knows it.
-    pub url: Option<SecretBytes>,
-}
-
-/// The owner's side of the database: how it logs in, in both forms.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Owner<'a> {
-    pub(crate) url: &'a SecretBytes,
-    pub(crate) config: &'a Config,
+    pub login: Option<DatabaseLogin>,
 }
 
 /// Brings the ingesters' role to what it needs.
 pub(crate) async fn ensure(
     client: &Client,
-    owner: Owner<'_>,
+    owner: &Target,
     server: &Preflight,
     wanted: Option<&Roles>,
     password: &SecretBytes,
 ) -> Result<Ingest, Error> {
     let roles = Roles::in_effect(wanted, server)?;
-    let url = match &roles {
-        Roles::Managed => Some(ensure_login(client, owner.config, server, password).await?),
+    let login = match &roles {
+        Roles::Managed => Some(ensure_login(client, owner, server, password).await?),
         Roles::Provided { ingest_role } => {
             let names = [ingest_role.as_str()];
             if catalog::role_marks(client, &names).await?.is_empty() {
@@ -52,9 +46,9 @@ pub(crate) async fn ensure(
             complete(run_needed(client, &steps(&roles, &server.database)).await?)?;
             None
         }
-        Roles::Owner => Some(owner.url.clone()),
+        Roles::Owner => Some(owner.login().clone()),
     };
-    Ok(Ingest { roles, url })
+    Ok(Ingest { roles, login })
 }
 
 /// Everything that ingesters need to log in and to write, but for the password of our login.
@@ -71,24 +65,24 @@ pub(crate) fn steps(roles: &Roles, database: &str) -> Vec<Step> {
     }
 }
 
-/// Makes the group, its rights and the login, and returns the login's URL.
+/// Makes the group, its rights and the login, and returns how to log in.
 async fn ensure_login(
     client: &Client,
-    owner: &Config,
+    owner: &Target,
     server: &Preflight,
     password: &SecretBytes,
-) -> Result<SecretBytes, Error> {
+) -> Result<DatabaseLogin, Error> {
     if password.expose().is_empty() || password.expose().contains(&0) {
         return Err(Error::UnusablePassword);
     }
     let database = &server.database;
-    let (group, login) = (Role::ingest(database), Role::ingest_login(database));
-    let marks = catalog::role_marks(client, &[&group.name, &login.name]).await?;
+    let (group, role) = (Role::ingest(database), Role::ingest_login(database));
+    let marks = catalog::role_marks(client, &[&group.name, &role.name]).await?;
     group.refuse_foreign(&marks)?;
-    login.refuse_foreign(&marks)?;
+    role.refuse_foreign(&marks)?;
 
     complete(run_needed(client, &roles::ingest_group(database)).await?)?;
-    let created = if marks.contains_key(&login.name) {
+    let created = if marks.contains_key(&role.name) {
         Report::default()
     } else {
         run_or_fail(
@@ -99,12 +93,12 @@ async fn ensure_login(
     };
     complete(run_needed(client, &[roles::join_ingest_group(database)]).await?)?;
 
-    let url = url::for_login(owner, &login.name, password, database);
+    let login = owner.as_role(&role.name, password, database);
     let has_password = !created.changed.is_empty();
-    if !has_password && is_other_password(&url).await? {
+    if !has_password && is_other_password(&login).await? {
         run_or_fail(client, &roles::change_ingest_password(database, password)).await?;
     }
-    Ok(url)
+    Ok(login)
 }
 
 /// Nobody can write before all of it is done.
@@ -115,9 +109,9 @@ fn complete(report: Report) -> Result<(), Error> {
     }
 }
 
-/// Whether the server refuses the password of `url`.
-async fn is_other_password(url: &SecretBytes) -> Result<bool, Error> {
-    match connection::open(&url::parse(url)?).await {
+/// Whether the server refuses the password of `login`.
+async fn is_other_password(login: &DatabaseLogin) -> Result<bool, Error> {
+    match connection::open(&Target::parse(login)?).await {
         Ok(_) => Ok(false),
         Err(error) if connection::is_wrong_password(&error) => Ok(true),
         // pg_hba.conf may let the role in from the ingesters' addresses and not from here. Then

@@ -34,11 +34,12 @@ mod removal;
 mod roles;
 mod sources;
 mod step;
-mod url;
 mod views;
 
+use trunkline_model::database::DatabaseLogin;
 use trunkline_model::names::{ClusterName, SourceName};
 use trunkline_model::secret::SecretBytes;
+use trunkline_pgconn::Target;
 
 pub use describe::{Statement, describe};
 pub use error::{Error, ForeignRole, SourceError};
@@ -48,7 +49,14 @@ pub use removal::Dropped;
 pub use roles::Roles;
 pub use sources::{DesiredSource, Provisioned, SourceResults};
 pub use step::{PendingReason, PendingStep, Report};
-pub use url::role_of;
+
+/// The role that a connection URL logs in as.
+///
+/// # Errors
+/// [`Error::Url`], also when the URL names no role.
+pub fn role_of(login: impl Into<DatabaseLogin>) -> Result<String, Error> {
+    Ok(Target::parse(login)?.user().to_owned())
+}
 
 /// The oldest major version of PostgreSQL that the layout works on.
 pub const OLDEST_MAJOR: i32 = 14;
@@ -59,19 +67,17 @@ pub const OLDEST_MAJOR: i32 = 14;
 /// Dropping the future of a call rolls back what it had not committed.
 #[derive(Debug)]
 pub struct Warehouse {
-    url: SecretBytes,
     connection: connection::Connection,
 }
 
 impl Warehouse {
-    /// Connects as the owner: `postgres://…`, or libpq's `key=value` form.
+    /// Connects as the owner: `postgres://…`, or libpq's `key=value` form, with its certificates.
     ///
     /// # Errors
     /// Everything that keeps a login from working, each with its fix, and [`Error::TooOld`].
-    pub async fn connect(url: &SecretBytes) -> Result<Self, Error> {
+    pub async fn connect(owner: impl Into<DatabaseLogin>) -> Result<Self, Error> {
         let warehouse = Self {
-            url: url.clone(),
-            connection: connection::Connection::new(url::parse(url)?),
+            connection: connection::Connection::new(Target::parse(owner)?),
         };
         let server = warehouse.preflight().await?;
         preflight::refuse_old(&server)?;
@@ -125,10 +131,7 @@ impl Warehouse {
             preflight::preflight(&lease),
             layout::require(&lease)
         )?;
-        let owner = ingest::Owner {
-            url: &self.url,
-            config: self.connection.config(),
-        };
+        let owner = self.connection.target();
         let ingest = ingest::ensure(&lease, owner, &server, roles.as_ref(), password).await?;
         lease.give_back();
         Ok(ingest)
@@ -190,7 +193,7 @@ impl Warehouse {
             preflight::preflight(&lease),
             layout::require(&lease)
         )?;
-        let owner = self.connection.config();
+        let owner = self.connection.target();
         let dropped = removal::drop_source(&lease, owner, &server, cluster, source).await?;
         lease.give_back();
         Ok(dropped)

@@ -9,9 +9,10 @@
 
 use std::time::Duration;
 
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config};
 use trunkline_model::names::{ClusterName, SourceName, quote_identifier};
+use trunkline_pgconn::Target;
 
 use crate::apply::{CURRENT_ROLE, run_alone, run_or_fail};
 use crate::catalog::{self, Attachment, SourceRow};
@@ -68,7 +69,7 @@ pub struct Dropped {
 /// Drops everything of `source`.
 pub(crate) async fn drop_source(
     client: &Client,
-    owner: &Config,
+    owner: &Target,
     server: &Preflight,
     cluster: &ClusterName,
     source: &SourceName,
@@ -124,7 +125,7 @@ async fn run(client: &Client, step: &Step) -> Result<Report, Error> {
 
 /// Takes the bucket out of the parent. A removal that hangs is finished first, be it this one's or
 /// another bucket's: PostgreSQL allows one at a time.
-async fn detach(client: &Client, owner: &Config, bucket: i32) -> Result<Report, Error> {
+async fn detach(client: &Client, owner: &Target, bucket: i32) -> Result<Report, Error> {
     let doing = format!("detach {}", bucket_table(bucket));
     let sql = format!(
         "ALTER TABLE {EVENTS} DETACH PARTITION {} CONCURRENTLY",

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
+use trunkline_model::database::DatabaseLogin;
 use trunkline_model::secret::SecretBytes;
-use trunkline_operator::validate::DatabaseAccess;
+use trunkline_operator::validate::{DatabaseAccess, OWNER_FIELD};
+use trunkline_pgconn::read_files;
 
 use crate::postgres::{Options, PrivatePostgres};
 use crate::segment::sign;
@@ -14,7 +17,7 @@ use super::args::DevArgs;
 #[derive(Debug)]
 pub(super) struct Database {
     /// The owner's connection.
-    pub(super) owner_url: SecretBytes,
+    pub(super) owner: DatabaseLogin,
     /// The URL to show: with its password only where the server is ours.
     pub(super) shown_url: String,
     /// Why this one, in words.
@@ -28,23 +31,26 @@ impl Database {
     pub(super) async fn open(args: &DevArgs, access: &DatabaseAccess) -> anyhow::Result<Self> {
         match (&args.database_url, access) {
             (Some(url), _) => Ok(Self::given(
-                SecretBytes::new(url.clone().into_bytes()),
+                read_files(url).context("--database-url")?,
                 "the database of --database-url".to_owned(),
             )),
-            (None, DatabaseAccess::Url(url)) => Ok(Self::given(
-                url.clone(),
+            (None, DatabaseAccess::Login(login)) => Ok(Self::given(
+                login.clone(),
                 "the database of the Secret in spec.database.secretRef".to_owned(),
             )),
-            (None, DatabaseAccess::Absent { secret }) => {
+            (None, DatabaseAccess::Absent { field, secret }) if *field == OWNER_FIELD => {
                 Self::start(args.data_dir.clone(), secret).await
+            }
+            (None, DatabaseAccess::Absent { field, secret }) => {
+                anyhow::bail!("{field}: the Secret {secret:?} is not among the files; add it")
             }
         }
     }
 
-    fn given(owner_url: SecretBytes, choice: String) -> Self {
-        let shown_url = without_password(owner_url.expose_str().unwrap_or_default());
+    fn given(owner: DatabaseLogin, choice: String) -> Self {
+        let shown_url = without_password(owner.url.expose_str().unwrap_or_default());
         Self {
-            owner_url,
+            owner,
             shown_url,
             choice,
             server: None,
@@ -67,7 +73,7 @@ impl Database {
             }
         );
         Ok(Self {
-            owner_url: SecretBytes::new(server.url().into_bytes()),
+            owner: SecretBytes::new(server.url()).into(),
             shown_url: server.url(),
             choice,
             server: Some(server),
@@ -77,7 +83,7 @@ impl Database {
     /// The password of the ingest role: made from the owner's connection, so that the next run, or
     /// a second one beside this, comes to the same and changes nothing.
     pub(super) fn ingest_password(&self) -> SecretBytes {
-        SecretBytes::new(sign(self.owner_url.expose(), b"trunkline ingest login"))
+        SecretBytes::new(sign(self.owner.url.expose(), b"trunkline ingest login"))
     }
 
     pub(super) async fn stop(self) {

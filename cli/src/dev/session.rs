@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use trunkline_ingester::{Ingester, Options};
+use trunkline_model::database::DatabaseLogin;
 use trunkline_model::document::{ClusterSettings, SourceEntry, hash};
 use trunkline_model::names::SourceName;
 use trunkline_model::secret::SecretBytes;
@@ -38,7 +39,7 @@ pub(super) struct Session {
     announced: BTreeMap<SourceName, Service>,
     /// Whether the database has something left to be made.
     unfinished: bool,
-    ingest_url: SecretBytes,
+    ingest: DatabaseLogin,
     hash_key: SecretBytes,
     ingester: Ingester,
     directory: ConfigurationDir,
@@ -63,7 +64,7 @@ impl Session {
         let state = State::new(&validated);
         output.progress("starting …");
         let database = Database::open(args, &state.cluster.database).await?;
-        let warehouse = Warehouse::connect(&database.owner_url).await?;
+        let warehouse = Warehouse::connect(&database.owner).await?;
         if let Err(finding) = durability(&warehouse.preflight().await?) {
             output.warning(&finding.to_string());
         }
@@ -71,7 +72,7 @@ impl Session {
         let ingest = warehouse
             .ensure_ingest(None, &database.ingest_password())
             .await?;
-        let ingest_url = ingest.url.unwrap_or_else(|| database.owner_url.clone());
+        let ingest = ingest.login.unwrap_or_else(|| database.owner.clone());
         let hash_key: [u8; HASH_KEY_BYTES] = rand::random();
         let directory = ConfigurationDir::create().context("configuration directory")?;
         let ingester = Ingester::start(Options {
@@ -87,7 +88,7 @@ impl Session {
             served: BTreeMap::new(),
             announced: BTreeMap::new(),
             unfinished: false,
-            ingest_url,
+            ingest,
             hash_key: SecretBytes::new(hash_key.to_vec()),
             ingester,
             directory,
@@ -228,7 +229,8 @@ impl Session {
         let cluster = ClusterSettings {
             name: self.state.cluster.name.clone(),
             hash_key: self.hash_key.clone(),
-            database_url: self.ingest_url.clone(),
+            database_url: self.ingest.url.clone(),
+            database_certificates: self.ingest.certificates.clone(),
             limits: limits(&self.state.cluster),
         };
         let now = jiff::Timestamp::now().as_second();

@@ -3,16 +3,15 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
-use anyhow::Context;
-use tokio_postgres::NoTls;
 use tokio_util::sync::CancellationToken;
 use trunkline_operator::validate::Source;
+use trunkline_pgconn::{Target, connect};
 
 use super::database::Database;
 use super::output::Output;
 use super::state::State;
 use crate::app::signing_secret;
-use crate::send::{Content, Plan, Sender, Target};
+use crate::send::{Content, Plan, Sender, Target as Url};
 
 /// Events per request of the second half.
 const BATCH: usize = 20;
@@ -56,7 +55,7 @@ fn plan(
     batch: Option<NonZeroUsize>,
 ) -> anyhow::Result<Plan> {
     Ok(Plan {
-        target: Target::parse(&format!("http://{address}{}", source.path))?,
+        target: Url::parse(&format!("http://{address}{}", source.path))?,
         secret: signing_secret(source),
         count,
         rate: None,
@@ -70,17 +69,10 @@ fn plan(
 
 /// How many events of each type the view shows.
 async fn count_types(database: &Database, relation: &str) -> anyhow::Result<Vec<(String, i64)>> {
-    let url = database
-        .owner_url
-        .expose_str()
-        .context("the database's URL is not UTF-8")?;
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    let driver = tokio::spawn(connection);
+    let client = connect(&Target::parse(&database.owner)?).await?.client;
     let query = format!(
         "SELECT coalesce(type, '(none)'), count(*) FROM {relation} GROUP BY 1 ORDER BY 2 DESC, 1"
     );
     let rows = client.query_typed(&query, &[]).await?;
-    drop(client);
-    driver.abort();
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }

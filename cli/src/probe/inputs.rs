@@ -7,6 +7,7 @@ use anyhow::Context;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use trunkline_crds::{WebhookCluster, WebhookSource};
+use trunkline_model::database::DatabaseLogin;
 use trunkline_model::names::SourceName;
 use trunkline_model::request::{BodyFormat, RequestMethod};
 use trunkline_model::secret::SecretBytes;
@@ -14,6 +15,7 @@ use trunkline_model::verification::{Coverage, Verification};
 use trunkline_operator::build::limits;
 use trunkline_operator::manifests::{Located, Manifests};
 use trunkline_operator::validate::{DatabaseAccess, Source, Validated, validate};
+use trunkline_pgconn::read_files;
 
 use super::args::ProbeArgs;
 use super::run::{Options, RowsAt};
@@ -51,7 +53,7 @@ pub(super) async fn options(args: &ProbeArgs) -> anyhow::Result<Options> {
         None
     } else {
         Some(RowsAt {
-            url: database_url(args, &validated)?,
+            login: database_login(args, &validated)?,
             relation: source.schema.events(),
         })
     };
@@ -94,11 +96,11 @@ fn is_strict(source: &Source) -> bool {
     }
 }
 
-fn database_url(args: &ProbeArgs, validated: &Validated) -> anyhow::Result<SecretBytes> {
+fn database_login(args: &ProbeArgs, validated: &Validated) -> anyhow::Result<DatabaseLogin> {
     match (&args.database_url, &validated.cluster.database) {
-        (Some(url), _) => Ok(SecretBytes::new(url.clone().into_bytes())),
-        (None, DatabaseAccess::Url(url)) => Ok(url.clone()),
-        (None, DatabaseAccess::Absent { secret }) => anyhow::bail!(
+        (Some(url), _) => read_files(url).context("--database-url"),
+        (None, DatabaseAccess::Login(login)) => Ok(login.clone()),
+        (None, DatabaseAccess::Absent { secret, .. }) => anyhow::bail!(
             "the Secret {secret:?} of the database is not there; give --database-url, or --no-rows \
              to look for no rows"
         ),
@@ -119,7 +121,14 @@ async fn from_cluster(args: &ProbeArgs) -> anyhow::Result<(Validated, Option<Str
         .map(|secret| secret.secret_key_ref.name.as_str())
         .collect();
     if args.database_url.is_none() && !args.no_rows {
-        secrets.insert(&cluster.spec.database.secret_ref.name);
+        let database = &cluster.spec.database;
+        secrets.insert(&database.secret_ref.name);
+        secrets.extend(
+            database
+                .ca_secret_ref
+                .iter()
+                .map(|secret| secret.name.as_str()),
+        );
     }
     let mut manifests = Manifests::default();
     for secret in secrets {

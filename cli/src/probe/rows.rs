@@ -5,11 +5,11 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use tokio_postgres::Client;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, NoTls};
-use tokio_util::task::AbortOnDropHandle;
+use trunkline_model::database::DatabaseLogin;
 use trunkline_model::names::RelationName;
-use trunkline_model::secret::SecretBytes;
+use trunkline_pgconn::{ConnectError, Target, TargetError, connect};
 use uuid::Uuid;
 
 use super::ledger::Waiting;
@@ -24,14 +24,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Why rows could not be looked at. It never holds the URL.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RowsError {
-    /// The URL is not one.
-    #[error(
-        "the database's URL is malformed; give one like postgres://user:password@host/database"
-    )]
-    Url,
-    /// The server was not reached, or refused.
+    /// The URL cannot be used.
+    #[error(transparent)]
+    Url(#[from] TargetError),
+    /// The server was not reached, or refused the login.
     #[error("rows cannot be looked for: {0}")]
-    Database(String),
+    Login(#[from] ConnectError),
+    /// The server refused a query.
+    #[error("rows cannot be looked for: {}", explain(.0))]
+    Query(#[from] tokio_postgres::Error),
     /// The server did not answer in time.
     #[error("rows cannot be looked for: the database did not answer within {} s", PATIENCE.as_secs())]
     Timeout,
@@ -39,31 +40,22 @@ pub(super) enum RowsError {
 
 /// A connection to the database of the rows, opened anew when it breaks.
 pub(super) struct Rows {
-    config: tokio_postgres::Config,
+    target: Target,
     relation: RelationName,
-    connection: Option<Connection>,
+    client: Option<Client>,
     /// What the database's clock showed, in seconds since 1970, and when.
     clock: (f64, Instant),
 }
 
-struct Connection {
-    client: Client,
-    _driver: AbortOnDropHandle<()>,
-}
-
 impl Rows {
     /// Connects, and sees that the relation can be read.
-    pub(super) async fn open(url: &SecretBytes, relation: RelationName) -> Result<Self, RowsError> {
-        let mut config: tokio_postgres::Config = url
-            .expose_str()
-            .and_then(|url| url.trim().parse().ok())
-            .ok_or(RowsError::Url)?;
-        if config.get_application_name().is_none() {
-            config.application_name("trunkline probe");
-        }
+    pub(super) async fn open(
+        login: &DatabaseLogin,
+        relation: RelationName,
+    ) -> Result<Self, RowsError> {
         let mut rows = Self {
-            config,
-            connection: None,
+            target: Target::parse(login)?.named("trunkline probe"),
+            client: None,
             clock: (0.0, Instant::now()),
             relation,
         };
@@ -147,33 +139,19 @@ impl Rows {
         parameters: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)],
     ) -> Result<Vec<tokio_postgres::Row>, RowsError> {
         let attempt = async {
-            let connection = match self.connection.take() {
-                Some(connection) if !connection.client.is_closed() => connection,
-                _ => connect(&self.config).await?,
+            let client = match self.client.take() {
+                Some(client) if !client.is_closed() => client,
+                _ => connect(&self.target).await?.client,
             };
-            let rows = connection.client.query_typed(sql, parameters).await?;
+            let rows = client.query_typed(sql, parameters).await?;
             // Only after success: whatever failed is not used again.
-            self.connection = Some(connection);
-            Ok::<_, tokio_postgres::Error>(rows)
+            self.client = Some(client);
+            Ok(rows)
         };
-        match tokio::time::timeout(PATIENCE, attempt).await {
-            Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(error)) => Err(RowsError::Database(explain(&error))),
-            Err(_) => Err(RowsError::Timeout),
-        }
+        tokio::time::timeout(PATIENCE, attempt)
+            .await
+            .unwrap_or(Err(RowsError::Timeout))
     }
-}
-
-async fn connect(config: &tokio_postgres::Config) -> Result<Connection, tokio_postgres::Error> {
-    let (client, connection) = config.connect(NoTls).await?;
-    let driver = tokio::spawn(async move {
-        // Whoever uses the client meets the same error.
-        let _ = connection.await;
-    });
-    Ok(Connection {
-        client,
-        _driver: AbortOnDropHandle::new(driver),
-    })
 }
 
 /// What the server says, else the whole chain of causes: the driver's own message is `db error`.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
+use trunkline_model::database::DatabaseLogin;
 use trunkline_model::names::RelationName;
 use trunkline_model::secret::SecretBytes;
 use uuid::Uuid;
@@ -64,7 +65,7 @@ pub struct Options {
 #[derive(Debug, Clone)]
 pub struct RowsAt {
     /// A role's connection that may read the relation.
-    pub url: SecretBytes,
+    pub login: DatabaseLogin,
     /// The relation: `<schema>.events`.
     pub relation: RelationName,
 }
@@ -135,7 +136,7 @@ impl Probe {
             ledger,
         } = self;
         let mut rows = match &options.rows {
-            Some(at) => Some(Rows::open(&at.url, at.relation.clone()).await?),
+            Some(at) => Some(Rows::open(&at.login, at.relation.clone()).await?),
             None => None,
         };
         let began = Instant::now();

@@ -31,13 +31,15 @@ pub(super) fn objects(inputs: &ObjectInputs<'_>) -> anyhow::Result<Vec<Value>> {
 pub(super) fn configuration(validated: &Validated) -> anyhow::Result<Vec<Value>> {
     let cluster = &validated.cluster;
     let stand_in = SecretBytes::new([0; 32]);
+    let login = match &cluster.database {
+        DatabaseAccess::Login(login) => login.clone(),
+        DatabaseAccess::Absent { .. } => stand_in.clone().into(),
+    };
     let settings = ClusterSettings {
         name: cluster.name.clone(),
         hash_key: stand_in.clone(),
-        database_url: match &cluster.database {
-            DatabaseAccess::Url(url) => url.clone(),
-            DatabaseAccess::Absent { .. } => stand_in.clone(),
-        },
+        database_url: login.url,
+        database_certificates: login.certificates,
         limits: build::limits(cluster),
     };
     let entries = (1..).zip(validated.valid()).map(|(bucket, source)| {

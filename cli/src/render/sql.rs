@@ -2,9 +2,9 @@
 
 use anyhow::Context;
 use jiff::civil::Date;
-use trunkline_model::secret::SecretBytes;
 use trunkline_operator::build::desired_source;
 use trunkline_operator::validate::{DatabaseAccess, Roles, Validated};
+use trunkline_pgconn::Target;
 use trunkline_warehouse::{describe, role_of};
 
 use super::Sql;
@@ -18,8 +18,10 @@ pub(super) fn sql(
 ) -> anyhow::Result<Sql> {
     let cluster = &validated.cluster;
     let database = match &cluster.database {
-        DatabaseAccess::Url(url) => database_name(url)
-            .context("the Secret of spec.database.secretRef holds no usable URL")?,
+        DatabaseAccess::Login(login) => Target::parse(login)
+            .context("the Secret of spec.database.secretRef holds no usable URL")?
+            .database()
+            .to_owned(),
         DatabaseAccess::Absent { .. } => database.to_owned(),
     };
     let (roles, assumption) = roles(&cluster.roles)?;
@@ -47,12 +49,12 @@ fn roles(wanted: &Roles) -> anyhow::Result<(trunkline_warehouse::Roles, Option<S
         ),
         Roles::Managed => (trunkline_warehouse::Roles::Managed, None),
         Roles::Owner => (trunkline_warehouse::Roles::Owner, None),
-        Roles::Provided(DatabaseAccess::Url(url)) => {
-            let ingest_role = role_of(url)
+        Roles::Provided(DatabaseAccess::Login(login)) => {
+            let ingest_role = role_of(login)
                 .context("the Secret of spec.database.ingestSecretRef holds no usable URL")?;
             (trunkline_warehouse::Roles::Provided { ingest_role }, None)
         }
-        Roles::Provided(DatabaseAccess::Absent { secret }) => (
+        Roles::Provided(DatabaseAccess::Absent { secret, .. }) => (
             trunkline_warehouse::Roles::Provided {
                 ingest_role: "the user of the ingest Secret".to_owned(),
             },
@@ -61,11 +63,4 @@ fn roles(wanted: &Roles) -> anyhow::Result<(trunkline_warehouse::Roles, Option<S
             )),
         ),
     })
-}
-
-/// The database that a URL leads to: by default, that of the user's name.
-fn database_name(url: &SecretBytes) -> Option<String> {
-    let config: tokio_postgres::Config = url.expose_str()?.parse().ok()?;
-    let name = config.get_dbname().or_else(|| config.get_user())?;
-    Some(name.to_owned())
 }

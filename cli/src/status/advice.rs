@@ -29,12 +29,15 @@ pub(super) fn for_cluster(cluster: &WebhookCluster, ready: &Readiness) -> String
             "kubectl -n {namespace} create secret generic {secret} \
              --from-literal=uri=postgres://OWNER:PASSWORD@HOST:5432/DATABASE"
         ),
-        "InvalidDatabaseURL" | "LoginRefused" | "DatabaseNotFound" | "TLSRequired" => {
+        "InvalidDatabaseURL" | "LoginRefused" | "DatabaseNotFound" | "CertificateNameMismatch" => {
             format!("{look_at_secret}; correct it, the operator tries again by itself")
         }
         "Unreachable" => format!(
             "is PostgreSQL up, and may pods of namespace {namespace} reach it? {look_at_secret}"
         ),
+        "CertificateNotTrusted" | "TLSNotOffered" | "TLSFailed" => {
+            format!("do what the message says; what the connection asks for: {look_at_secret}")
+        }
         "MissingGrant" | "NameTaken" | "RoleNotFound" => {
             "do what the message says, as an administrator of the database".to_owned()
         }

@@ -54,6 +54,8 @@ fn clusters_of_every_shape_are_taken() {
         json!({"database": {"secretRef": {"name": "w"}, "roles": "Provided",
             "ingestSecretRef": {"name": "ingest"}, "readers": ["analysts", "BI"]}}),
         json!({"database": {"secretRef": {"name": "w"}, "roles": "Owner", "ingestSecretRef": null}}),
+        json!({"database": {"secretRef": {"name": "w"}, "caSecretRef": {"name": "w-ca"}}}),
+        json!({"database": {"secretRef": {"name": "w"}, "caSecretRef": {"name": "w-ca", "key": "root.pem"}}}),
         json!({"database": database, "exposure": {"host": "localhost", "ingress": {}}}),
         json!({"database": database, "exposure": {"host": "hooks.example.com", "ingress": {
             "className": "nginx", "tlsSecretName": "hooks.example.com-tls",

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
+use trunkline_pgconn::DialError;
 
 /// A failure of a connection or of a statement on it. `Display` is fit for the owner: it shows no
 /// part of a row.
@@ -15,6 +16,9 @@ pub(super) enum Failure {
     /// The network said no.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// There is no stream to the server.
+    #[error(transparent)]
+    Dial(#[from] DialError),
     /// The server ended the connection without a word.
     #[error("the server closed the connection")]
     Closed,
@@ -27,6 +31,9 @@ pub(super) enum Failure {
     /// A standby, which takes no writes.
     #[error("the server is a standby in recovery and takes no writes")]
     Standby,
+    /// A server that an administrator has closed for writes.
+    #[error("the server takes no writes, since default_transaction_read_only is on")]
+    ReadOnly,
     /// No answer in time.
     #[error("no answer within {} ms", .0.as_millis())]
     Deadline(Duration),

@@ -20,7 +20,6 @@ mod session;
 mod settings;
 mod state;
 mod store;
-mod target;
 mod wire;
 mod writer;
 
@@ -34,6 +33,7 @@ use tokio::runtime;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use trunkline_pgconn::Target;
 
 use crate::rows::EncodedRows;
 use queue::{BatchLimits, Delivery, Lane};
@@ -45,7 +45,6 @@ pub use error::{CommitError, Reason};
 pub use metrics::CommitMetrics;
 pub use settings::{ServerSettings, SynchronousCommit};
 pub use state::DatabaseState;
-pub use target::{Target, TargetError};
 
 /// Deliveries of more encoded bytes than this take the large lane.
 const LARGE_DELIVERY_BYTES: usize = 256 << 10;

@@ -6,14 +6,17 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
+use trunkline_pgconn::{Address, DialError, Endpoint, Target};
 
 use super::failure::{Failure, Fault};
 use super::login::{CancelKey, login};
 use super::settings::{self, ServerSettings};
 use super::store::{Store, StoreError};
-use super::target::{Endpoint, Target};
 use super::wire::{Connection, Reply};
 use crate::rows::{EncodedRows, copy_statement};
+
+/// Bound on one attempt to connect to one address, when the URL sets no `connect_timeout`.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Bound on one commit. The ingester answers within 4 s, and Segment gives up after 5.
 const COMMIT_DEADLINE: Duration = Duration::from_secs(3);
@@ -33,25 +36,39 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Opens a session with the first endpoint that takes writes. The text of the error speaks of
+    /// Opens a session with the first address of the first endpoint that takes writes. The text of the error speaks of
     /// every endpoint.
     pub(super) async fn open(target: &Target) -> Result<Self, OpenError> {
         let mut error = OpenError {
             reason: String::new(),
             is_settled: false,
         };
-        for endpoint in &target.endpoints {
-            let attempt = timeout(target.connect_timeout, Self::open_at(endpoint, target)).await;
-            match attempt.unwrap_or(Err(Failure::Deadline(target.connect_timeout))) {
-                Ok(session) => return Ok(session),
-                Err(failure) => error.add(endpoint, &failure),
+        let patience = target.connect_timeout().unwrap_or(CONNECT_TIMEOUT);
+        for endpoint in target.endpoints() {
+            let addresses = match timeout(patience, endpoint.addresses()).await {
+                Ok(Ok(addresses)) => addresses,
+                Ok(Err(failure)) => {
+                    error.add(endpoint, &failure.into());
+                    continue;
+                }
+                Err(_) => {
+                    error.add(endpoint, &Failure::Deadline(patience));
+                    continue;
+                }
+            };
+            for address in addresses {
+                let attempt = timeout(patience, Self::open_at(&address, target)).await;
+                match attempt.unwrap_or(Err(Failure::Deadline(patience))) {
+                    Ok(session) => return Ok(session),
+                    Err(failure) => error.add(endpoint, &failure),
+                }
             }
         }
         Err(error)
     }
 
-    async fn open_at(endpoint: &Endpoint, target: &Target) -> Result<Self, Failure> {
-        let (mut connection, cancel) = login(endpoint, target).await?;
+    async fn open_at(address: &Address, target: &Target) -> Result<Self, Failure> {
+        let (mut connection, cancel) = login(address, target).await?;
         let settings = ask_settings(&mut connection).await?;
         let (commit, probe) = statements(settings);
         let mut session = Self {
@@ -222,7 +239,7 @@ impl OpenError {
         use std::fmt::Write;
         let is_first = self.reason.is_empty();
         let is_settled = match failure {
-            Failure::Login(_) => true,
+            Failure::Login(_) | Failure::Dial(DialError::Tls(_)) => true,
             Failure::Server(error) => {
                 matches!(error.code.code().get(..2), Some("28" | "3D" | "42"))
             }

@@ -15,9 +15,10 @@ use std::io;
 use bytes::{BufMut, BytesMut};
 use postgres_protocol::message::backend::{ErrorFields, Message};
 use postgres_protocol::message::frontend;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::fallible_iterator::FallibleIterator;
+use trunkline_pgconn::{ReadHalf, Stream, WriteHalf};
 
 use super::failure::{Failure, ServerError};
 
@@ -36,18 +37,15 @@ const GATHERED_BYTES: usize = 64 << 10;
 /// How much the read buffer grows when it is full.
 const READ_BYTES: usize = 4 << 10;
 
-pub(super) type Reader = Box<dyn AsyncRead + Send + Unpin>;
-pub(super) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
-
 /// A connection whose server has been logged in to, or is being logged in to.
 pub(super) struct Connection {
-    reader: Reader,
+    reader: ReadHalf,
     incoming: BytesMut,
     sender: Sender,
 }
 
 struct Sender {
-    writer: Writer,
+    writer: WriteHalf,
     outgoing: BytesMut,
 }
 
@@ -70,7 +68,8 @@ pub(super) struct Reply {
 }
 
 impl Connection {
-    pub(super) fn new(reader: Reader, writer: Writer) -> Self {
+    pub(super) fn new(stream: Stream) -> Self {
+        let (reader, writer) = stream.into_split();
         let sender = Sender {
             writer,
             outgoing: BytesMut::with_capacity(GATHERED_BYTES),
@@ -133,7 +132,7 @@ impl Connection {
         }
     }
 
-    /// Waits until the server ends an idle connection, and says why.
+    /// Waits until the server ends an idle connection, or says that it takes no more writes.
     pub(super) async fn ended(&mut self) -> Failure {
         loop {
             match self.receive().await {
@@ -141,7 +140,12 @@ impl Connection {
                     Ok(error) => return Failure::Server(error),
                     Err(failure) => return failure,
                 },
-                // A changed setting or a notice.
+                Ok(Message::ParameterStatus(body)) => match (body.name(), body.value()) {
+                    (Ok("in_hot_standby"), Ok("on")) => return Failure::Standby,
+                    (Ok("default_transaction_read_only"), Ok("on")) => return Failure::ReadOnly,
+                    _ => {}
+                },
+                // A notice.
                 Ok(_) => {}
                 Err(failure) => return failure,
             }
@@ -199,7 +203,7 @@ impl Sender {
     }
 }
 
-async fn receive(reader: &mut Reader, incoming: &mut BytesMut) -> Result<Message, Failure> {
+async fn receive(reader: &mut ReadHalf, incoming: &mut BytesMut) -> Result<Message, Failure> {
     loop {
         if let Some(message) = Message::parse(incoming)? {
             return Ok(message);
@@ -212,7 +216,7 @@ async fn receive(reader: &mut Reader, incoming: &mut BytesMut) -> Result<Message
 }
 
 /// Reads until the server is ready for the next Query.
-async fn reply(reader: &mut Reader, incoming: &mut BytesMut) -> Result<Reply, Failure> {
+async fn reply(reader: &mut ReadHalf, incoming: &mut BytesMut) -> Result<Reply, Failure> {
     let mut reply = Reply::default();
     loop {
         match receive(reader, incoming).await? {

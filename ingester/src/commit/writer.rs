@@ -13,6 +13,7 @@ use std::time::Duration;
 use rand::Rng;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use trunkline_pgconn::Target;
 
 use super::Shared;
 use super::batch::{Health, deliver};
@@ -21,7 +22,6 @@ use super::failure::Failure;
 use super::queue::{Lane, Place};
 use super::session::{OpenError, Session};
 use super::state::WriterState;
-use super::target::Target;
 
 /// How long deliveries may wait for a lost session to be replaced before they are refused. A
 /// server that has ended one session (an administrator, PgBouncer) mostly gives another in a few

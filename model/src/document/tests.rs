@@ -24,6 +24,7 @@ fn cluster() -> Document {
             name: "default/main".parse().unwrap(),
             hash_key: SecretBytes::new(b"key".to_vec()),
             database_url: SecretBytes::new(b"postgres://u:p@h/d".to_vec()),
+            database_certificates: Certificates::default(),
             limits: Limits {
                 max_body_bytes: 1,
                 bytes_in_flight: 2,

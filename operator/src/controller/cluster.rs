@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use trunkline_crds::{UpdatePolicy, WebhookCluster};
+use trunkline_model::database::DatabaseLogin;
 use trunkline_model::document::{ClusterSettings, DocumentError, Files, SourceEntry, hash};
 use trunkline_model::names::{ClusterName, SourceName};
 use trunkline_model::secret::SecretBytes;
@@ -167,23 +168,25 @@ fn want_database(
     inputs: &Inputs,
 ) {
     let Ok(cluster) = cluster else { return };
-    let DatabaseAccess::Url(owner_url) = &cluster.database else {
+    let DatabaseAccess::Login(owner) = &cluster.database else {
         return;
     };
     let roles = match &cluster.roles {
         Roles::Default => None,
         Roles::Managed => Some(trunkline_warehouse::Roles::Managed),
         Roles::Owner => Some(trunkline_warehouse::Roles::Owner),
-        Roles::Provided(DatabaseAccess::Url(url)) => match trunkline_warehouse::role_of(url) {
-            Ok(ingest_role) => Some(trunkline_warehouse::Roles::Provided { ingest_role }),
-            // Pods that are given this URL say what is wrong with it.
-            Err(_) => return,
-        },
+        Roles::Provided(DatabaseAccess::Login(login)) => {
+            match trunkline_warehouse::role_of(login) {
+                Ok(ingest_role) => Some(trunkline_warehouse::Roles::Provided { ingest_role }),
+                // Pods that are given this login say what is wrong with it.
+                Err(_) => return,
+            }
+        }
         // The condition says so.
         Roles::Provided(DatabaseAccess::Absent { .. }) => return,
     };
     memory.database.want(Wanted {
-        owner_url: owner_url.clone(),
+        owner: owner.clone(),
         roles,
         ingest_password: memory.ingest_password(),
         sources: plan::desired_sources(
@@ -209,10 +212,12 @@ fn settings(
     let Ok(cluster) = cluster else {
         return served.cloned();
     };
+    let login = ingest_login(cluster, outcome, served)?;
     Some(ClusterSettings {
         name: name.clone(),
         hash_key: memory.hash_key.clone(),
-        database_url: ingest_url(cluster, outcome, served)?,
+        database_url: login.url,
+        database_certificates: login.certificates,
         limits: limits(cluster),
     })
 }
@@ -232,16 +237,16 @@ fn wish(served: Served, hash_key: &SecretBytes) -> Result<Wish, ReconcileError> 
 
 /// PostgreSQL as the ingesters: as the cluster says, as the database's task has made it, or as it
 /// is served while the database cannot be asked.
-fn ingest_url(
+fn ingest_login(
     cluster: &Cluster,
     outcome: Option<&Outcome>,
     served: Option<&ClusterSettings>,
-) -> Option<SecretBytes> {
+) -> Option<DatabaseLogin> {
     let made = match &cluster.roles {
-        Roles::Provided(DatabaseAccess::Url(url)) => Some(url.clone()),
-        _ => outcome.and_then(|outcome| outcome.result.as_ref().ok()?.ingest_url.clone()),
+        Roles::Provided(DatabaseAccess::Login(login)) => Some(login.clone()),
+        _ => outcome.and_then(|outcome| outcome.result.as_ref().ok()?.ingest.clone()),
     };
-    made.or_else(|| served.map(|settings| settings.database_url.clone()))
+    made.or_else(|| served.map(ClusterSettings::database_login))
 }
 
 /// The image that pods are to run: the spec's; else the one that they run; else ours.

@@ -107,6 +107,12 @@ pub(super) fn referenced<'a>(
             .iter()
             .map(|secret| secret.name.clone()),
     );
+    names.extend(
+        database
+            .ca_secret_ref
+            .iter()
+            .map(|secret| secret.name.clone()),
+    );
     for source in sources {
         names.extend(
             source

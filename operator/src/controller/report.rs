@@ -218,18 +218,12 @@ fn cluster_findings<'a>(
 /// The database as the owner sees it.
 fn database(report: &Report<'_>) -> Finding {
     if let Ok(cluster) = report.cluster {
-        let absent = [
-            ("spec.database.secretRef.name", Some(&cluster.database)),
-            (
-                "spec.database.ingestSecretRef.name",
-                match &cluster.roles {
-                    Roles::Provided(access) => Some(access),
-                    _ => None,
-                },
-            ),
-        ];
-        for (field, access) in absent {
-            if let Some(DatabaseAccess::Absent { secret }) = access {
+        let ingest = match &cluster.roles {
+            Roles::Provided(access) => Some(access),
+            _ => None,
+        };
+        for access in [Some(&cluster.database), ingest] {
+            if let Some(DatabaseAccess::Absent { field, secret }) = access {
                 return Finding::no(
                     "SecretNotFound",
                     format!(

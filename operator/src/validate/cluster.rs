@@ -1,15 +1,22 @@
 //! Validates a WebhookCluster and reads the owner's connection out of its Secret.
 
-use trunkline_crds::{DatabaseRoles, WebhookCluster};
+mod login;
+
+use trunkline_crds::{CaSecretRef, DatabaseRoles, WebhookCluster};
 use trunkline_model::names::ClusterName;
-use trunkline_model::secret::SecretBytes;
-use trunkline_model::url::encode_part;
 
 use super::{Cluster, DatabaseAccess, Exposure, Roles};
 use crate::build::LEAST_MEMORY_MIB;
 use crate::manifests::{Located, Manifests, SecretData};
 use crate::problem::{Collector, Problems};
 use crate::quantity::quantity;
+
+pub use login::database_login;
+
+/// The field that names the Secret of the owner's connection.
+pub const OWNER_FIELD: &str = "spec.database.secretRef.name";
+const INGEST_FIELD: &str = "spec.database.ingestSecretRef.name";
+const CA_FIELD: &str = "spec.database.caSecretRef.name";
 
 pub(super) fn label(cluster: &WebhookCluster) -> String {
     let metadata = &cluster.metadata;
@@ -39,17 +46,17 @@ pub(super) fn validate(
         collector.add("metadata.name", error.to_string());
     }
     let spec = &object.spec;
-    let mut access =
-        |secret: &str, field: &str| access(secret, field, &namespace, manifests, &mut collector);
-    let database = access(
-        &spec.database.secret_ref.name,
-        "spec.database.secretRef.name",
-    );
+    let secrets = Secrets {
+        namespace: &namespace,
+        manifests,
+        authority: spec.database.ca_secret_ref.as_ref(),
+    };
+    let database = secrets.access(&spec.database.secret_ref.name, OWNER_FIELD, &mut collector);
     let ingest = spec
         .database
         .ingest_secret_ref
         .as_ref()
-        .map(|secret| access(&secret.name, "spec.database.ingestSecretRef.name"));
+        .map(|secret| secrets.access(&secret.name, INGEST_FIELD, &mut collector));
     let roles = roles(spec.database.roles, ingest, &mut collector);
     let exposure = exposure(spec.exposure.as_ref(), &mut collector);
     if spec.replicas < 0 {
@@ -88,35 +95,79 @@ pub(super) fn validate(
     collector.finish(cluster)
 }
 
-/// The connection in a Secret; none when something is wrong with it.
-fn access(
-    secret: &str,
-    field: &str,
-    namespace: &str,
-    manifests: &Manifests,
-    collector: &mut Collector<'_>,
-) -> Option<DatabaseAccess> {
-    if secret.is_empty() {
-        collector.add(field, "is empty; name the Secret of the database");
-        return None;
-    }
-    let key = (namespace.to_owned(), secret.to_owned());
-    if let Some(reason) = manifests.unreadable_secrets.get(&key) {
-        collector.add(
-            field,
-            format!("the Secret {secret:?} cannot be read: {reason}"),
-        );
-        return None;
-    }
-    match manifests.secrets.get(&key).map(database_url) {
-        None => Some(DatabaseAccess::Absent {
-            secret: secret.to_owned(),
-        }),
-        Some(Ok(url)) => Some(DatabaseAccess::Url(url)),
-        Some(Err(reason)) => {
-            collector.add(field, format!("the Secret {secret:?} {reason}"));
-            None
+/// The Secrets that a cluster's connections are made of.
+struct Secrets<'a> {
+    namespace: &'a str,
+    manifests: &'a Manifests,
+    authority: Option<&'a CaSecretRef>,
+}
+
+impl Secrets<'_> {
+    /// The connection in a Secret; none when something is wrong with it.
+    fn access(
+        &self,
+        secret: &str,
+        field: &'static str,
+        collector: &mut Collector<'_>,
+    ) -> Option<DatabaseAccess> {
+        let absent = |field, secret: &str| {
+            Some(DatabaseAccess::Absent {
+                field,
+                secret: secret.to_owned(),
+            })
+        };
+        let Some(data) = self.data(secret, field, collector)? else {
+            return absent(field, secret);
+        };
+        let authority = match self.authority {
+            None => None,
+            Some(reference) => match self.data(&reference.name, CA_FIELD, collector)? {
+                None => return absent(CA_FIELD, &reference.name),
+                Some(data) => match data.get(&reference.key) {
+                    Some(authority) => Some(authority),
+                    None => {
+                        collector.add(
+                            "spec.database.caSecretRef.key",
+                            format!(
+                                "the Secret {:?} has no key {:?}; name the one that holds the \
+                                 authority's certificate",
+                                reference.name, reference.key
+                            ),
+                        );
+                        return None;
+                    }
+                },
+            },
+        };
+        match database_login(data, authority) {
+            Ok(login) => Some(DatabaseAccess::Login(login)),
+            Err(reason) => {
+                collector.add(field, format!("the Secret {secret:?} {reason}"));
+                None
+            }
         }
+    }
+
+    /// What a Secret holds, if it is there; none when it cannot be said.
+    fn data(
+        &self,
+        secret: &str,
+        field: &'static str,
+        collector: &mut Collector<'_>,
+    ) -> Option<Option<&SecretData>> {
+        if secret.is_empty() {
+            collector.add(field, "is empty; name the Secret of the database");
+            return None;
+        }
+        let key = (self.namespace.to_owned(), secret.to_owned());
+        if let Some(reason) = self.manifests.unreadable_secrets.get(&key) {
+            collector.add(
+                field,
+                format!("the Secret {secret:?} cannot be read: {reason}"),
+            );
+            return None;
+        }
+        Some(self.manifests.secrets.get(&key))
     }
 }
 
@@ -181,114 +232,4 @@ fn exposure(
         host: spec.host.clone(),
         ingress: ingress.clone(),
     })
-}
-
-/// The owner's connection URL of a Secret: its `uri`, or made of `host`, `port`, `user` (or
-/// `username`), `password` and `dbname`, the keys that CloudNativePG writes.
-///
-/// # Errors
-/// A sentence's end that says which key is missing or unusable, never its value.
-pub fn database_url(data: &SecretData) -> Result<SecretBytes, String> {
-    let text = |key: &str| -> Result<Option<String>, String> {
-        match data.get(key) {
-            None => Ok(None),
-            Some(value) => match value.expose_str() {
-                Some(text) => Ok(Some(text.trim().to_owned())),
-                None => Err(format!("has a key {key:?} that is not UTF-8")),
-            },
-        }
-    };
-    if let Some(uri) = text("uri")? {
-        return if uri.starts_with("postgres://") || uri.starts_with("postgresql://") {
-            Ok(SecretBytes::new(uri.into_bytes()))
-        } else {
-            Err(
-                "has a key \"uri\" that does not start with postgres:// or postgresql://"
-                    .to_owned(),
-            )
-        };
-    }
-    let user = match text("user")? {
-        Some(user) => Some(user),
-        None => text("username")?,
-    };
-    let (Some(host), Some(user), Some(password)) = (text("host")?, user, text("password")?) else {
-        return Err(
-            "needs the key \"uri\", or \"host\", \"user\" and \"password\" (and \"port\", \
-                    \"dbname\")"
-                .to_owned(),
-        );
-    };
-    let port = text("port")?.unwrap_or_else(|| "5432".to_owned());
-    if port.parse::<u16>().is_err() {
-        return Err("has a key \"port\" that is not a port number".to_owned());
-    }
-    let dbname = text("dbname")?.unwrap_or_else(|| user.clone());
-    let url = format!(
-        "postgres://{}:{}@{}:{port}/{}",
-        encode_part(user.as_bytes()),
-        encode_part(password.as_bytes()),
-        if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            encode_part(host.as_bytes())
-        },
-        encode_part(dbname.as_bytes()),
-    );
-    Ok(SecretBytes::new(url.into_bytes()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn data(entries: &[(&str, &str)]) -> SecretData {
-        entries
-            .iter()
-            .map(|&(key, value)| (key.to_owned(), SecretBytes::new(value.as_bytes().to_vec())))
-            .collect()
-    }
-
-    #[test]
-    fn both_shapes_of_the_secret_give_a_url() {
-        let uri = data(&[("uri", "postgresql://a:b@c/d\n")]);
-        assert_eq!(
-            database_url(&uri).unwrap().expose(),
-            b"postgresql://a:b@c/d"
-        );
-        let parts = data(&[
-            ("host", "db"),
-            ("username", "app"),
-            ("password", "p@s/s"),
-            ("dbname", "shop"),
-        ]);
-        assert_eq!(
-            database_url(&parts).unwrap().expose(),
-            b"postgres://app:p%40s%2Fs@db:5432/shop"
-        );
-    }
-
-    #[test]
-    fn an_unusable_secret_is_refused_without_its_value() {
-        let cases = [
-            (data(&[("uri", "hunter2")]), "postgres://"),
-            (data(&[("host", "h"), ("user", "u")]), "password"),
-            (
-                data(&[
-                    ("host", "h"),
-                    ("user", "u"),
-                    ("password", "hunter2"),
-                    ("port", "x"),
-                ]),
-                "port",
-            ),
-        ];
-        for (data, word) in cases {
-            let error = database_url(&data).unwrap_err();
-            assert!(
-                error.contains(word) && !error.contains("hunter2"),
-                "{error}"
-            );
-        }
-    }
 }

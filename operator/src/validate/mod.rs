@@ -17,16 +17,16 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use trunkline_crds::{ClusterSize, DeletionPolicy, Ingress, UpdatePolicy, WebhookCluster};
+use trunkline_model::database::DatabaseLogin;
 use trunkline_model::headers::{HeaderColumn, HeaderSelection};
 use trunkline_model::names::{ClusterName, SchemaName, SourceName};
 use trunkline_model::request::{BodyFormat, HttpPolicy};
-use trunkline_model::secret::SecretBytes;
 use trunkline_model::verification::Verification;
 
 use crate::manifests::{Located, Manifests};
 use crate::problem::{Collector, Problem, Problems};
 
-pub use cluster::database_url;
+pub use cluster::{OWNER_FIELD, database_login};
 
 /// A WebhookCluster, complete.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,14 +77,16 @@ pub struct Exposure {
     pub ingress: Ingress,
 }
 
-/// Where the owner's connection comes from.
+/// Where a connection comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DatabaseAccess {
-    /// The Secret is there: the owner's connection URL.
-    Url(SecretBytes),
-    /// The Secret of that name is not among the objects. In a cluster that is an error; `trunkline
-    /// dev` uses a database of its own.
+    /// The Secrets are there.
+    Login(DatabaseLogin),
+    /// A Secret is not among the objects. In a cluster that is an error; `trunkline dev` uses a
+    /// database of its own when it is the one of [`OWNER_FIELD`].
     Absent {
+        /// The field that names it.
+        field: &'static str,
         /// The Secret's name, in the cluster's namespace.
         secret: String,
     },

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use trunkline_ingester::commit::{CommitError, CommitMetrics, Committer, DatabaseState, Target};
+use trunkline_ingester::commit::{CommitError, CommitMetrics, Committer, DatabaseState};
 use trunkline_ingester::json::{ArrayRows, decode};
 use trunkline_ingester::rows::{DeliveryFields, EncodedRows, RowEncoder};
 use trunkline_model::secret::SecretBytes;
 use trunkline_model::verification::AuthScope;
+use trunkline_pgconn::Target;
 use trunkline_tests::{Database, SourceDraft};
 use uuid::Uuid;
 
@@ -86,7 +87,7 @@ pub(crate) fn encoder(bucket: i32) -> RowEncoder<'static> {
 }
 
 pub(crate) fn target(url: &str) -> Target {
-    Target::parse(&SecretBytes::new(url)).unwrap()
+    Target::parse(SecretBytes::new(url)).unwrap()
 }
 
 pub(crate) fn start(target: Target, writers: usize) -> Committer {

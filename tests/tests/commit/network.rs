@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use trunkline_ingester::commit::{CommitError, Target};
+use trunkline_ingester::commit::CommitError;
+use trunkline_pgconn::Target;
 use trunkline_tests::{Behaviour, Proxy};
 
 use crate::harness::{Fixture, ready, start, target, timed, until_committed};

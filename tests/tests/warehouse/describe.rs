@@ -67,8 +67,8 @@ async fn what_is_described_is_what_is_done() {
             .ensure_ingest(Some(roles), &SecretBytes::new("p"))
             .await
             .unwrap();
-        if let Some(url) = ingest.url {
-            let session = connect(url.expose_str().unwrap()).await;
+        if let Some(login) = ingest.login {
+            let session = connect(login.url.expose_str().unwrap()).await;
             store(&session, 1, "default/shop", 1).await;
         }
         assert!(!format!("{statements:?}").contains("SCRAM"));

@@ -111,7 +111,7 @@ pub(crate) async fn connect(url: &str) -> Client {
 }
 
 pub(crate) async fn warehouse(url: &str) -> Warehouse {
-    Warehouse::connect(&SecretBytes::new(url)).await.unwrap()
+    Warehouse::connect(SecretBytes::new(url)).await.unwrap()
 }
 
 pub(crate) fn cluster(name: &str) -> ClusterName {

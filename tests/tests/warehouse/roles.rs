@@ -15,13 +15,13 @@ async fn the_ingest_login_inserts_into_the_parent_and_does_nothing_else() {
     let warehouse = database.prepared().await;
     let shop = ensure_one(&warehouse, source("shop")).await;
     let password = SecretBytes::new("p@ss:w/ö%rd");
-    let url = warehouse
+    let login = warehouse
         .ensure_ingest(None, &password)
         .await
         .unwrap()
-        .url
+        .login
         .unwrap();
-    let ingest = connect(url.expose_str().unwrap()).await;
+    let ingest = connect(login.url.expose_str().unwrap()).await;
     let role = format!("trunkline_{}_ingest_a", database.name);
     assert_eq!(value(&ingest, "SELECT current_user").await, role);
     assert_eq!(value(&ingest, "SHOW search_path").await, "\"\"");
@@ -160,12 +160,12 @@ async fn the_password_changes_when_it_is_another_one_and_never_shows() {
     let admin = database.admin().await;
     let verifier = "SELECT rolpassword FROM pg_authid WHERE rolname LIKE '%ingest_a'";
     let ensure = async |password: &str| {
-        let url = warehouse
+        let login = warehouse
             .ensure_ingest(None, &SecretBytes::new(password))
             .await
             .unwrap()
-            .url;
-        url.unwrap().expose_str().unwrap().to_owned()
+            .login;
+        login.unwrap().url.expose_str().unwrap().to_owned()
     };
     let first_url = ensure("first-hunter2").await;
     let first = value(&admin, verifier).await;
@@ -201,12 +201,12 @@ async fn an_owner_that_may_create_roles_needs_no_superuser() {
     warehouse.ensure_layout().await.unwrap();
     let shop = ensure_one(&warehouse, source("shop")).await;
     for password in ["one", "one", "two"] {
-        let url = warehouse
+        let login = warehouse
             .ensure_ingest(None, &SecretBytes::new(password))
             .await
             .unwrap()
-            .url;
-        let ingest = connect(url.unwrap().expose_str().unwrap()).await;
+            .login;
+        let ingest = connect(login.unwrap().url.expose_str().unwrap()).await;
         store(&ingest, shop.bucket, "default/shop", 1).await;
     }
     assert_eq!(value(&admin, "SELECT count(*) FROM shop.events").await, "3");
@@ -224,7 +224,8 @@ async fn an_owner_that_may_create_no_roles_makes_none_and_serves() {
         .await
         .unwrap();
     let own = Some(SecretBytes::new(url.clone()));
-    assert_eq!((ingest.roles, ingest.url), (Roles::Owner, own));
+    let login = ingest.login.map(|login| login.url);
+    assert_eq!((ingest.roles, login), (Roles::Owner, own));
     let shop = ensure_one(&warehouse, source("shop")).await;
     store(&connect(&url).await, shop.bucket, "default/shop", 2).await;
     assert_eq!(value(&admin, "SELECT count(*) FROM shop.events").await, "2");
@@ -264,7 +265,7 @@ async fn an_ingest_role_that_exists_is_given_what_it_needs_and_no_role_is_made()
             .await
             .unwrap();
         let ingest = ensure().await.unwrap();
-        assert_eq!((&ingest.roles, ingest.url), (&provided, None));
+        assert_eq!((&ingest.roles, ingest.login), (&provided, None));
 
         let results = warehouse
             .ensure_sources(
