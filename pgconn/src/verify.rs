@@ -64,6 +64,14 @@ impl Verifier {
             now,
             self.algorithms.all,
         )
+        .map_err(|error| match error {
+            // A certificate that signs itself and that we were not given, for instance: no path
+            // leads from it to an authority of ours.
+            Error::InvalidCertificate(CertificateError::Other(_)) => {
+                Error::InvalidCertificate(CertificateError::UnknownIssuer)
+            }
+            error => error,
+        })
     }
 }
 

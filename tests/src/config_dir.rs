@@ -121,6 +121,11 @@ impl ConfigDir {
         self.folder.path()
     }
 
+    /// The certificates of the database, in force with the next [`ConfigDir::write`].
+    pub fn certificates(&mut self) -> &mut Certificates {
+        &mut self.cluster.database_certificates
+    }
+
     /// Bounds of the ingester, in force with the next [`ConfigDir::write`].
     pub fn limits(&mut self) -> &mut Limits {
         &mut self.cluster.limits

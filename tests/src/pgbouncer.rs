@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
+use crate::certificates::Certificate;
+
 /// How long a start may take.
 const START_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -32,6 +34,15 @@ impl PgBouncer {
     /// for each role and database. It looks roles up in the server (`auth_query`) as the role of
     /// the URL.
     pub async fn start(server_url: &str, pool_size: u32) -> Self {
+        Self::start_with(server_url, pool_size, None).await
+    }
+
+    /// The same, which lets nobody in without TLS when it has a certificate to show.
+    pub async fn start_with(
+        server_url: &str,
+        pool_size: u32,
+        certificate: Option<&Certificate>,
+    ) -> Self {
         let server: tokio_postgres::Config = server_url.parse().unwrap();
         let role = server.get_user().unwrap();
         let password = String::from_utf8_lossy(server.get_password().unwrap());
@@ -52,8 +63,17 @@ impl PgBouncer {
              default_pool_size = {pool_size}\n\
              auth_file = {roles}\n\
              auth_user = {role}\n\
-             {settings}",
+             {settings}{tls}",
             settings = Self::SETTINGS,
+            tls = match certificate {
+                Some(_) => format!(
+                    "client_tls_sslmode = require\n\
+                     client_tls_cert_file = {folder}/server.crt\n\
+                     client_tls_key_file = {folder}/server.key\n",
+                    folder = folder.path().display()
+                ),
+                None => String::new(),
+            },
             roles = roles.display(),
             // It refuses to run as root.
             user = match nix::unistd::geteuid().is_root() {
@@ -63,6 +83,10 @@ impl PgBouncer {
         );
         write(&roles, &format!("\"{role}\" \"{password}\"\n"));
         write(&folder.path().join("pgbouncer.ini"), &settings);
+        if let Some(certificate) = certificate {
+            write(&folder.path().join("server.crt"), &certificate.certificate);
+            write(&folder.path().join("server.key"), &certificate.key);
+        }
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         let child = spawn(folder.path());
         let mut pooler = Self {

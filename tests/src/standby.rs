@@ -61,10 +61,23 @@ impl Standby {
         let complaint = String::from_utf8_lossy(&copy.stderr);
         assert!(copy.status.success(), "{complaint}");
         let log = File::create(folder.path().join("log")).unwrap();
+        // The primary has its settings on its command line, and a standby must have no less.
+        let settings = primary
+            .rows(
+                "SELECT name || '=' || setting FROM pg_settings WHERE name IN ('max_connections', \
+                 'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', \
+                 'max_locks_per_transaction')",
+                &[],
+            )
+            .await;
+        let settings = settings
+            .iter()
+            .flat_map(|row| ["-c".to_owned(), row.get(0)]);
         let child = program("postgres")
             .arg("-D")
             .arg(&data)
             .args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k", ""])
+            .args(settings)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use trunkline_cli::postgres::{Options, PrivatePostgres};
 use trunkline_cli::segment::SIGNATURE_HEADER;
+use trunkline_model::database::{Certificates, DatabaseLogin};
 use trunkline_model::secret::SecretBytes;
 use trunkline_tests::{
-    Client, ConfigDir, IngesterProcess, Ledger, Load, LoadOptions, PgBouncer, SECRET, SourceDraft,
-    events, scaled, seed, signed_single,
+    Authority, Client, ConfigDir, IngesterProcess, Ledger, Load, LoadOptions, PgBouncer, SECRET,
+    SourceDraft, events, scaled, seed, signed_single,
 };
 use trunkline_warehouse::{DesiredSource, Warehouse};
 
@@ -33,14 +34,30 @@ struct Pooled {
     path: String,
     pooler: PgBouncer,
     server: PrivatePostgres,
+    owner: DatabaseLogin,
     _config: ConfigDir,
 }
 
 impl Pooled {
     async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// With an authority, PgBouncer lets nobody in without TLS.
+    async fn start_with(authority: Option<&Authority>) -> Self {
         let server = PrivatePostgres::start(Options::default()).await.unwrap();
-        let pooler = PgBouncer::start(&server.url(), POOL_SIZE).await;
-        let owner = SecretBytes::new(pooler.url(&server.url()));
+        let certificate = authority.map(|authority| authority.server("127.0.0.1"));
+        let pooler = PgBouncer::start_with(&server.url(), POOL_SIZE, certificate.as_ref()).await;
+        let owner = DatabaseLogin {
+            url: SecretBytes::new(match authority {
+                Some(_) => format!("{}?sslmode=verify-full", pooler.url(&server.url())),
+                None => pooler.url(&server.url()),
+            }),
+            certificates: Certificates {
+                authorities: authority.map(Authority::pem),
+                client: None,
+            },
+        };
         let mut draft = SourceDraft::segment("segment", &[SECRET]);
         let desired = [DesiredSource {
             name: draft.name.clone(),
@@ -76,7 +93,9 @@ impl Pooled {
                 "{days:?}"
             );
         }
-        let mut config = ConfigDir::new(ingest.unwrap().url.expose_str().unwrap());
+        let ingest = ingest.unwrap();
+        let mut config = ConfigDir::new(ingest.url.expose_str().unwrap());
+        *config.certificates() = ingest.certificates;
         config.limits().writers = WRITERS;
         let path = draft.path();
         config.write(&[draft]);
@@ -87,6 +106,7 @@ impl Pooled {
             path,
             pooler,
             server,
+            owner,
             _config: config,
         }
     }
@@ -232,4 +252,66 @@ async fn a_commit_that_fails_leaves_its_shared_session_clean() {
     assert_eq!(left, 0, "no transaction is left open");
     let after = pooled.ingester.metric(connections, "").await;
     assert_eq!(after, before, "no session had to be given up");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_is_dropped_by_way_of_pgbouncer() {
+    dropped_through(&Pooled::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_works_over_tls_to_pgbouncer() {
+    let authority = Authority::new();
+    let pooled = Pooled::start_with(Some(&authority)).await;
+    pooled.soon_200("over TLS").await;
+    // Without TLS, PgBouncer lets nobody in.
+    let plain = SecretBytes::new(format!(
+        "{}?sslmode=disable",
+        pooled.pooler.url(&pooled.server.url())
+    ));
+    assert!(Warehouse::connect(plain).await.is_err());
+    dropped_through(&pooled).await;
+}
+
+/// Adds a source beside the one that is served, drops it while events arrive for the other, and
+/// finds nothing of it left.
+async fn dropped_through(pooled: &Pooled) {
+    let warehouse = Warehouse::connect(&pooled.owner).await.unwrap();
+    let cluster = ConfigDir::cluster();
+    let desired = ["segment", "doomed"].map(|name| DesiredSource {
+        name: format!("default/{name}").parse().unwrap(),
+        schema: name.parse().unwrap(),
+        url: None,
+        header_columns: Vec::new(),
+        readers: Vec::new(),
+    });
+    let added = warehouse
+        .ensure_sources(&cluster, &desired, None)
+        .await
+        .unwrap();
+    let bucket = added[1].1.as_ref().unwrap().bucket;
+    let mut client = pooled.ingester.client();
+    let dropping = async {
+        let dropped = warehouse.drop_source(&cluster, &desired[1].name).await;
+        dropped.unwrap()
+    };
+    let posting = async {
+        loop {
+            assert_eq!(pooled.post(&mut client).await.0, 200);
+        }
+    };
+    let dropped = tokio::select! {
+        dropped = dropping => dropped,
+        () = posting => unreachable!("posts do not end"),
+    };
+    assert!(!dropped.changed.is_empty());
+    let left = format!(
+        "SELECT (SELECT count(*) FROM pg_class WHERE relname LIKE 'bucket_{bucket}%') \
+         + (SELECT count(*) FROM pg_namespace WHERE nspname = 'doomed')"
+    );
+    let database = pooled.database().await;
+    let left: i64 = database.query_one(&left, &[]).await.unwrap().get(0);
+    assert_eq!(left, 0);
+    let again = warehouse.drop_source(&cluster, &desired[1].name).await;
+    assert!(again.unwrap().changed.is_empty());
 }
