@@ -14,7 +14,7 @@ use trunkline_model::database::DatabaseLogin;
 use trunkline_model::names::{ClusterName, RelationName, SourceName};
 use trunkline_model::secret::SecretBytes;
 use trunkline_pgconn::TlsError;
-use trunkline_warehouse::{DesiredSource, Roles, Warehouse, durability};
+use trunkline_warehouse::{DesiredSource, Roles, Warehouse, durability, failover};
 
 use crate::backoff::Backoff;
 use crate::error::chain;
@@ -269,9 +269,10 @@ impl Keeper {
         let cluster = self.cluster.clone();
         let warehouse = self.connect(&wanted.owner).await?;
         let mut warnings = Vec::new();
-        if let Err(finding) = durability(&warehouse.preflight().await?) {
-            warnings.push(finding.to_string());
-        }
+        let server = warehouse.preflight().await?;
+        let durable = durability(&server).map_err(|finding| finding.to_string());
+        let kept = failover(&server).map_err(|finding| finding.to_string());
+        warnings.extend(durable.err().into_iter().chain(kept.err()));
         let layout = warehouse.ensure_layout().await?;
         if let Some(step) = layout.pending.first() {
             // Ingesters of this version cannot write before it is done.

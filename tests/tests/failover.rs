@@ -14,7 +14,7 @@ use trunkline_tests::{
     ConfigDir, Database, IngesterProcess, Ledger, Load, LoadOptions, SECRET, SourceDraft, Standby,
     scaled, seed,
 };
-use trunkline_warehouse::{Error, Warehouse};
+use trunkline_warehouse::{Error, Warehouse, failover};
 
 /// How soon after the promotion a POST is answered with 200.
 const RECOVERY: Duration = Duration::from_secs(5);
@@ -34,8 +34,18 @@ impl Pair {
         let mut drafts = [SourceDraft::segment("segment", &[SECRET])];
         primary.provision(&ConfigDir::cluster(), &mut drafts).await;
         let standby = Standby::of(&primary).await;
+        // What its owner is told beforehand, while nobody waits for the standby.
+        let warehouse = primary.warehouse().await;
+        let mut server = warehouse.preflight().await.unwrap();
+        while server.standbys == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            server = warehouse.preflight().await.unwrap();
+        }
+        let finding = failover(&server).unwrap_err();
+        assert_eq!(finding.standbys, 1, "{finding}");
         // Only now: the copy itself would wait for it.
         primary.set("synchronous_standby_names", "*").await;
+        assert_eq!(failover(&warehouse.preflight().await.unwrap()), Ok(()));
         let url = both(primary.ingest_url(), primary.port(), standby.port());
         let mut config = ConfigDir::new(&url);
         let path = drafts[0].path();

@@ -44,7 +44,7 @@ use trunkline_pgconn::Target;
 pub use describe::{Statement, describe};
 pub use error::{Error, ForeignRole, SourceError};
 pub use ingest::Ingest;
-pub use preflight::{NotDurable, Preflight, durability};
+pub use preflight::{FailoverLoses, NotDurable, Preflight, durability, failover};
 pub use removal::Dropped;
 pub use roles::Roles;
 pub use sources::{DesiredSource, Provisioned, SourceResults};

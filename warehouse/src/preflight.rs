@@ -27,6 +27,31 @@ pub struct Preflight {
     pub synchronous_commit: String,
     /// `synchronous_standby_names`; empty: commits wait for no standby.
     pub synchronous_standby_names: String,
+    /// Standbys that follow this server now.
+    pub standbys: i64,
+}
+
+/// Standbys that a failover may go to, and that commits do not wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "PostgreSQL has {standbys} standbys and waits for none of them (synchronous_standby_names is \
+     empty), so a failover can lose committed events; name a standby there, or accept the loss"
+)]
+pub struct FailoverLoses {
+    /// How many there are.
+    pub standbys: i64,
+}
+
+/// Whether a commit on this server survives a failover to a standby.
+///
+/// # Errors
+/// [`FailoverLoses`], for the owner to read.
+pub fn failover(preflight: &Preflight) -> Result<(), FailoverLoses> {
+    let standbys = preflight.standbys;
+    if standbys > 0 && preflight.synchronous_standby_names.trim().is_empty() {
+        return Err(FailoverLoses { standbys });
+    }
+    Ok(())
 }
 
 /// A setting under which a committed row can be lost.
@@ -43,8 +68,7 @@ pub struct NotDurable {
 
 /// Whether a commit on this server survives a crash of it. The gravest finding comes first.
 ///
-/// Asynchronous standbys are no finding: the promise is about this server, and
-/// [`Preflight::synchronous_standby_names`] tells whether it holds beyond.
+/// Asynchronous standbys are no finding here, since this is about one server: see [`failover`].
 ///
 /// # Errors
 /// [`NotDurable`], for the owner to read.
@@ -86,7 +110,10 @@ pub(crate) async fn preflight(client: &Client) -> Result<Preflight, Error> {
                        AND (rolsuper OR rolcreaterole)), \
                pg_is_in_recovery(), current_setting('fsync')::boolean, \
                current_setting('full_page_writes')::boolean, \
-               current_setting('synchronous_commit'), current_setting('synchronous_standby_names')";
+               current_setting('synchronous_commit'), current_setting('synchronous_standby_names'), \
+               (SELECT count(*) FROM pg_stat_replication r WHERE NOT EXISTS \
+                   (SELECT FROM pg_replication_slots s \
+                    WHERE s.active_pid = r.pid AND s.slot_type = 'logical'))";
     let rows = read(client, doing, sql, &[]).await?;
     let row = rows.first().ok_or_else(|| Error::NoRow {
         doing: doing.to_owned(),
@@ -101,6 +128,7 @@ pub(crate) async fn preflight(client: &Client) -> Result<Preflight, Error> {
         full_page_writes: field(row, doing, 6)?,
         synchronous_commit: field(row, doing, 7)?,
         synchronous_standby_names: field(row, doing, 8)?,
+        standbys: field(row, doing, 9)?,
     })
 }
 
@@ -138,6 +166,7 @@ pub(crate) mod tests {
             full_page_writes: true,
             synchronous_commit: "on".to_owned(),
             synchronous_standby_names: String::new(),
+            standbys: 0,
         }
     }
 
@@ -160,6 +189,21 @@ pub(crate) mod tests {
         assert_eq!(finding(&asynchronous), Err(("synchronous_commit", true)));
         assert_eq!(finding(&torn), Err(("full_page_writes", false)));
         assert_eq!(finding(&unsynced), Err(("fsync", false)));
+    }
+
+    #[test]
+    fn a_standby_that_nobody_waits_for_is_a_finding() {
+        assert_eq!(failover(&good()), Ok(()));
+        let followed = Preflight {
+            standbys: 2,
+            ..good()
+        };
+        assert_eq!(failover(&followed), Err(FailoverLoses { standbys: 2 }));
+        let waiting = Preflight {
+            synchronous_standby_names: "ANY 1 (a, b)".to_owned(),
+            ..followed
+        };
+        assert_eq!(failover(&waiting), Ok(()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From a [`Target`] to a logged-in [`Connection`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -30,7 +31,7 @@ const APPLICATION_NAME: &str = "trunkline-ingester";
 /// What is needed to cancel a statement from beside its connection.
 #[derive(Debug, Clone)]
 pub(super) struct CancelKey {
-    target: Target,
+    target: Arc<Target>,
     address: Address,
     process_id: i32,
     secret_key: i32,
@@ -61,7 +62,7 @@ impl CancelKey {
 /// Connects and logs in to one server.
 pub(super) async fn login(
     address: &Address,
-    target: &Target,
+    target: &Arc<Target>,
 ) -> Result<(Connection, CancelKey), Failure> {
     let stream = target.dial(address, DIAL_TIMEOUT).await?;
     let was_tls = stream.is_tls();
@@ -80,7 +81,7 @@ pub(super) async fn login(
 async fn log_in(
     stream: Stream,
     address: &Address,
-    target: &Target,
+    target: &Arc<Target>,
 ) -> Result<(Connection, CancelKey), Failure> {
     let binding = match target.channel_binding() {
         ChannelBinding::Disable => None,
@@ -108,7 +109,7 @@ async fn log_in(
     }
 
     let mut cancel = CancelKey {
-        target: target.clone(),
+        target: Arc::clone(target),
         address: address.clone(),
         process_id: 0,
         secret_key: 0,

@@ -3,6 +3,7 @@
 //! Invariants: every exchange with the server has a deadline. After a missed one, or a broken
 //! connection, a session is never used again. Nothing is sent twice.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -38,7 +39,7 @@ pub(super) struct Session {
 impl Session {
     /// Opens a session with the first address of the first endpoint that takes writes. The text of the error speaks of
     /// every endpoint.
-    pub(super) async fn open(target: &Target) -> Result<Self, OpenError> {
+    pub(super) async fn open(target: &Arc<Target>) -> Result<Self, OpenError> {
         let mut error = OpenError {
             reason: String::new(),
             is_settled: false,
@@ -67,7 +68,7 @@ impl Session {
         Err(error)
     }
 
-    async fn open_at(address: &Address, target: &Target) -> Result<Self, Failure> {
+    async fn open_at(address: &Address, target: &Arc<Target>) -> Result<Self, Failure> {
         let (mut connection, cancel) = login(address, target).await?;
         let settings = ask_settings(&mut connection).await?;
         let (commit, probe) = statements(settings);

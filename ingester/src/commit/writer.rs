@@ -143,7 +143,7 @@ impl Writer {
         }
     }
 
-    async fn attempt(&mut self, target: &Target) -> Attempt {
+    async fn attempt(&mut self, target: &Arc<Target>) -> Attempt {
         let mut opening = std::pin::pin!(Session::open(target));
         let patience = sleep(PATIENCE);
         let mut patience = std::pin::pin!(patience);

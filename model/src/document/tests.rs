@@ -1,6 +1,33 @@
 use super::*;
 use crate::request::{Cors, RequestMethod};
 
+#[test]
+fn a_cluster_without_certificates_is_written_as_before_there_were_any() {
+    let mut cluster = ClusterSettings {
+        name: "a/main".parse().unwrap(),
+        hash_key: SecretBytes::new("k"),
+        database_url: SecretBytes::new("postgres://u:p@h/d"),
+        database_certificates: Certificates::default(),
+        limits: Limits {
+            max_body_bytes: 1,
+            bytes_in_flight: 2,
+            writers: 3,
+        },
+    };
+    let text = serde_json::to_string(&cluster).unwrap();
+    assert!(!text.contains("ertificates"), "{text}");
+    assert_eq!(
+        serde_json::from_str::<ClusterSettings>(&text).unwrap(),
+        cluster
+    );
+    cluster.database_certificates.authorities = Some("PEM".to_owned());
+    let text = serde_json::to_string(&cluster).unwrap();
+    assert_eq!(
+        serde_json::from_str::<ClusterSettings>(&text).unwrap(),
+        cluster
+    );
+}
+
 fn settings() -> SourceSettings {
     SourceSettings {
         bucket: 7,
