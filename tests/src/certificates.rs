@@ -48,7 +48,7 @@ impl Authority {
     /// A server's certificate for a host name or an address.
     #[must_use]
     pub fn server(&self, host: &str) -> Certificate {
-        self.issue(params(host))
+        self.issue(&params(host))
     }
 
     /// The same, out of its time.
@@ -57,7 +57,7 @@ impl Authority {
         let mut params = params(host);
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(2021, 1, 1);
-        self.issue(params)
+        self.issue(&params)
     }
 
     /// A client's certificate.
@@ -66,14 +66,14 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, role);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let issued = self.issue(params);
+        let issued = self.issue(&params);
         ClientCertificate {
             chain: issued.certificate,
             key: SecretBytes::new(issued.key),
         }
     }
 
-    fn issue(&self, params: CertificateParams) -> Certificate {
+    fn issue(&self, params: &CertificateParams) -> Certificate {
         let key = KeyPair::generate().unwrap();
         Certificate {
             certificate: params.signed_by(&key, &self.0).unwrap().pem(),

@@ -282,6 +282,7 @@ async fn dropped_through(pooled: &Pooled) {
         name: format!("default/{name}").parse().unwrap(),
         schema: name.parse().unwrap(),
         url: None,
+        body: SourceDraft::segment(name, &[SECRET]).settings.body,
         header_columns: Vec::new(),
         readers: Vec::new(),
     });
