@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
+use jiff::Timestamp;
 use tracing_subscriber::EnvFilter;
 use trunkline_model::names::SourceName;
-use trunkline_model::secret::SecretBytes;
 use trunkline_model::verification::Verification;
 use trunkline_operator::manifests::Manifests;
 use trunkline_operator::validate::{Source, Validated, validate};
@@ -19,6 +19,7 @@ use crate::files;
 use crate::probe::{self, ProbeArgs};
 use crate::render::{self, RenderArgs};
 use crate::send::{self, SendArgs};
+use crate::signing;
 use crate::status::{self, StatusArgs};
 
 /// How kubectl wants its plugin `trunkline` to be called.
@@ -114,7 +115,8 @@ async fn send_events(args: SendArgs) -> anyhow::Result<ExitCode> {
     let validated = validate(&Manifests::parse(files::as_texts(&files))?)?;
     let source = served_source(&validated, &args.source)?;
     let url = format!("http://{}{}", dev::DEFAULT_LISTEN, source.path);
-    let plan = args.plan(&url, signing_secret(source)).context("--url")?;
+    let verification = signable(source)?;
+    let plan = args.plan(&url, verification).context("--url")?;
     let report = send::execute(plan, args.output).await?;
     Ok(if report.is_success() {
         ExitCode::SUCCESS
@@ -147,12 +149,14 @@ pub(crate) fn served_source<'a>(
     }
 }
 
-/// The secret that a sender would use: the first of the list is the current one.
-pub(crate) fn signing_secret(source: &Source) -> Option<SecretBytes> {
-    match &source.verification {
-        Verification::None => None,
-        Verification::Hmac(scheme) => scheme.secrets.first().map(|secret| secret.value.clone()),
-    }
+/// What the source verifies, when requests can be made that pass.
+///
+/// # Errors
+/// When they cannot: a shared secret that no header can hold, for instance.
+pub(crate) fn signable(source: &Source) -> anyhow::Result<Verification> {
+    signing::headers_for(&source.verification, &[], &[], Timestamp::now())
+        .with_context(|| format!("WebhookSource {}", source.name))?;
+    Ok(source.verification.clone())
 }
 
 #[cfg(test)]

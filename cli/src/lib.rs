@@ -15,6 +15,7 @@ pub mod probe;
 mod render;
 pub mod segment;
 pub mod send;
+mod signing;
 mod status;
 
 pub use app::{Cli, run};

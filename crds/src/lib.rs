@@ -16,6 +16,7 @@ mod cluster;
 mod definitions;
 mod reference;
 mod source;
+mod verification;
 
 pub use cluster::{
     ClusterSize, Database, DatabaseRoles, Exposure, Ingress, UpdatePolicy, WebhookCluster,
@@ -25,8 +26,12 @@ pub use definitions::{GENERATED_FOLDERS, definitions, definitions_yaml};
 pub use reference::{CaSecretRef, SecretRef};
 pub use source::{
     Body, BodyFormat, ClusterRef, Cors, DeletionPolicy, HeaderColumn, IncludeHeaders,
-    NoVerification, RequestMethod, SecretKeyRef, SigningSecret, Verification, WebhookSource,
-    WebhookSourceSpec, WebhookSourceStatus,
+    RequestMethod, WebhookSource, WebhookSourceSpec, WebhookSourceStatus,
+};
+pub use verification::{
+    BasicVerification, HmacAlgorithm, HmacVerification, NoVerification, SecretEncoding,
+    SecretKeyRef, SharedSecretVerification, SignatureCoverage, SignatureEncoding, SignatureFormat,
+    SignatureTimestamp, SigningSecret, TimestampUnit, Verification, VerificationMode,
 };
 
 /// The API group.

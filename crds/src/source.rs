@@ -5,6 +5,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::verification::Verification;
+
 /// One sender of webhooks: the path it posts to, how it proves itself, and the schema in which its
 /// events appear.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -299,66 +301,4 @@ pub struct HeaderColumn {
     /// Make the column `bytea` with the value's bytes, for a value that need not be text.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bytes: bool,
-}
-
-/// How a request proves that it comes from its sender: exactly one of `preset` and `none`.
-#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(
-    validation = Rule::new("has(self.preset) != has(self.none)").message(
-        "verification needs exactly one of preset and none; write preset: segment, or none: {} to \
-         accept every request"
-    ),
-    validation = Rule::new(
-        "has(self.none) || (has(self.secrets) && self.secrets.size() > 0)"
-    ).message(
-        "verification.secrets is empty; list 1 to 10, each secretKeyRef: {name, key}"
-    ),
-    validation = Rule::new(
-        "!has(self.none) || !((has(self.secrets) && self.secrets.size() > 0) || \
-         (has(self.strict) && self.strict))"
-    ).message(
-        "strict and secrets have no meaning beside none; remove them or name a preset"
-    )
-)]
-pub struct Verification {
-    /// A provider's scheme: `segment`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
-    pub preset: Option<String>,
-    /// Accept every request. Anyone who knows the URL can write.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub none: Option<NoVerification>,
-    /// Refuse a batch whose signature covers only its first element.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub strict: bool,
-    /// Secrets that are valid now. A request is accepted when any of them verifies it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 10))]
-    pub secrets: Vec<SigningSecret>,
-}
-
-/// Says that no verification is wanted; it has no fields.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NoVerification {}
-
-/// A signing secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SigningSecret {
-    /// Where the secret is.
-    pub secret_key_ref: SecretKeyRef,
-}
-
-/// A key of a Secret of the same namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SecretKeyRef {
-    /// The Secret's name.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// The key within it.
-    #[schemars(length(min = 1, max = 253))]
-    pub key: String,
 }

@@ -13,6 +13,7 @@ use trunkline_model::document::Configuration;
 
 use crate::metrics::{Metrics, RefusalLabels, SourceLabels, StatusLabels};
 use crate::request::Refusal;
+use crate::verify::Unverified;
 
 /// Least time between two log lines about refusals of one source for one reason.
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(1);
@@ -22,6 +23,7 @@ const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Events {
     metrics: Metrics,
     refusals: LogLimiter,
+    unverified: LogLimiter,
 }
 
 impl Events {
@@ -29,6 +31,7 @@ impl Events {
         Self {
             metrics,
             refusals: LogLimiter::default(),
+            unverified: LogLimiter::default(),
         }
     }
 
@@ -111,6 +114,31 @@ impl EventsCommitted<'_> {
                 .repaired_events
                 .get_or_create(&labels)
                 .inc_by(self.repaired);
+        }
+    }
+}
+
+/// A request was stored although it failed verification, because its source only reports that.
+pub(crate) struct UnverifiedStored<'a> {
+    pub(crate) source: &'a Arc<str>,
+    pub(crate) reason: Unverified,
+}
+
+impl UnverifiedStored<'_> {
+    pub(crate) fn emit(&self, events: &Events) {
+        let labels = RefusalLabels {
+            source: Arc::clone(self.source),
+            reason: self.reason.label(),
+        };
+        events.metrics.unverified.get_or_create(&labels).inc();
+        if let Some(others) = events.unverified.pass(labels, Instant::now()) {
+            warn!(
+                source = %self.source,
+                reason = self.reason.label(),
+                others,
+                "request stored that spec.verification.mode: Enforce would refuse: {}",
+                self.reason
+            );
         }
     }
 }

@@ -58,6 +58,7 @@ pub(crate) struct Metrics {
     pub(crate) requests: Family<StatusLabels, Counter>,
     pub(crate) request_seconds: Histogram,
     pub(crate) refusals: Family<RefusalLabels, Counter>,
+    pub(crate) unverified: Family<RefusalLabels, Counter>,
     pub(crate) events: Family<SourceLabels, Counter>,
     pub(crate) repaired_events: Family<SourceLabels, Counter>,
     pub(crate) config_loaded: Gauge<f64, AtomicU64>,
@@ -81,6 +82,7 @@ impl Metrics {
             requests: Family::default(),
             request_seconds: Histogram::new(REQUEST_SECONDS),
             refusals: Family::default(),
+            unverified: Family::default(),
             events: Family::default(),
             repaired_events: Family::default(),
             config_loaded: Gauge::default(),
@@ -107,6 +109,11 @@ impl Metrics {
             "refusals",
             "Requests refused, by reason",
             self.refusals.clone(),
+        );
+        registry.register(
+            "unverified_requests",
+            "Requests stored although they failed verification, by reason",
+            self.unverified.clone(),
         );
         registry.register("events", "Events committed", self.events.clone());
         registry.register(

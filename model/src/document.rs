@@ -30,7 +30,7 @@ use crate::headers::{HeaderColumn, HeaderSelection};
 use crate::names::{ClusterName, SourceName};
 use crate::request::{self, HttpPolicy};
 use crate::secret::SecretBytes;
-use crate::verification::Verification;
+use crate::verification::{self, Verification};
 
 pub use crate::request::BodyFormat;
 
@@ -39,7 +39,7 @@ pub use crate::request::BodyFormat;
 pub const VERSION: u32 = 1;
 
 /// Constructs that [`SourceEntry::requires`] may name and this version knows.
-pub const KNOWN_CONSTRUCTS: &[&[&str]] = &[request::CONSTRUCTS];
+pub const KNOWN_CONSTRUCTS: &[&[&str]] = &[request::CONSTRUCTS, verification::CONSTRUCTS];
 
 /// Digits of a revision: 64 bits tell two states of one source apart.
 const REVISION_DIGITS: usize = 16;
@@ -138,7 +138,10 @@ impl SourceEntry {
         paths: Vec<String>,
         settings: &SourceSettings,
     ) -> Result<Self, DocumentError> {
-        let requires = request::constructs(settings).map(str::to_owned).collect();
+        let requires = request::constructs(settings)
+            .chain(verification::constructs(&settings.verification))
+            .map(str::to_owned)
+            .collect();
         let settings = serde_json::value::to_raw_value(settings).map_err(DocumentError::Encode)?;
         Ok(Self {
             source,

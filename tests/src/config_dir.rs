@@ -14,7 +14,7 @@ use trunkline_model::names::{ClusterName, SourceName};
 use trunkline_model::presets::Preset;
 use trunkline_model::request::HttpPolicy;
 use trunkline_model::secret::SecretBytes;
-use trunkline_model::verification::{NamedSecret, Verification};
+use trunkline_model::verification::{Mode, NamedSecret, Verification};
 
 /// A source before it is packed for travel.
 #[derive(Debug, Clone)]
@@ -63,8 +63,8 @@ impl SourceDraft {
             expires_at: None,
         };
         let preset = Preset::by_name("segment").unwrap();
-        let scheme = preset.scheme(strict, secrets.iter().map(named).collect());
-        self.settings.verification = Verification::Hmac(scheme);
+        let secrets = secrets.iter().map(named).collect();
+        self.settings.verification = preset.verification(strict, Mode::Enforce, secrets);
     }
 
     /// Where to post.

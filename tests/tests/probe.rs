@@ -115,9 +115,8 @@ fn options(station: &Station, address: SocketAddr) -> Options {
     let url = format!("http://{address}{}", station.path());
     Options {
         target: Target::parse(&url).unwrap(),
-        secret: Some(SecretBytes::new(SECRET)),
+        verification: station.sources[0].settings.verification.clone(),
         splits_arrays: true,
-        strict: false,
         first_request: BODY_LIMIT,
         duration: Duration::from_secs(1),
         rate: 100.0,

@@ -10,7 +10,7 @@ use trunkline_pgconn::{Target, connect};
 use super::database::Database;
 use super::output::Output;
 use super::state::State;
-use crate::app::signing_secret;
+use crate::app::signable;
 use crate::send::{Content, Plan, Sender, Target as Url};
 
 /// Events per request of the second half.
@@ -56,7 +56,7 @@ fn plan(
 ) -> anyhow::Result<Plan> {
     Ok(Plan {
         target: Url::parse(&format!("http://{address}{}", source.path))?,
-        secret: signing_secret(source),
+        verification: signable(source)?,
         count,
         rate: None,
         concurrency: NonZeroUsize::MIN.saturating_add(7),

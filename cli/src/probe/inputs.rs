@@ -11,7 +11,6 @@ use trunkline_model::database::DatabaseLogin;
 use trunkline_model::names::SourceName;
 use trunkline_model::request::{BodyFormat, RequestMethod};
 use trunkline_model::secret::SecretBytes;
-use trunkline_model::verification::{Coverage, Verification};
 use trunkline_operator::build::limits;
 use trunkline_operator::manifests::{Located, Manifests};
 use trunkline_operator::validate::{DatabaseAccess, Source, Validated, validate};
@@ -19,7 +18,7 @@ use trunkline_pgconn::read_files;
 
 use super::args::ProbeArgs;
 use super::run::{Options, RowsAt};
-use crate::app::{served_source, signing_secret};
+use crate::app::{served_source, signable};
 use crate::dev;
 use crate::files;
 use crate::kubernetes::explain;
@@ -63,9 +62,8 @@ pub(super) async fn options(args: &ProbeArgs) -> anyhow::Result<Options> {
     }
     Ok(Options {
         target,
-        secret: signing_secret(source),
+        verification: signable(source)?,
         splits_arrays: source.split_arrays,
-        strict: is_strict(source),
         first_request: args
             .first_request
             .unwrap_or_else(|| limits(&validated.cluster).max_body_bytes),
@@ -87,13 +85,6 @@ fn unsuitable(source: &Source) -> Option<&'static str> {
     }
     let takes_post = source.http.takes(RequestMethod::Post.as_str());
     (!takes_post).then_some("does not take POST (spec.methods), and probe posts; name another")
-}
-
-fn is_strict(source: &Source) -> bool {
-    match &source.verification {
-        Verification::None => false,
-        Verification::Hmac(scheme) => !scheme.coverage.contains(&Coverage::FirstElement),
-    }
 }
 
 fn database_login(args: &ProbeArgs, validated: &Validated) -> anyhow::Result<DatabaseLogin> {

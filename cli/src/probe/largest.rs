@@ -1,14 +1,14 @@
 //! The first request: as large as the limit of a body, so that a proxy's smaller limit shows.
 
 use bytes::Bytes;
-use hyper::header::HeaderValue;
-use serde::Serialize;
-use trunkline_model::secret::SecretBytes;
+use jiff::Timestamp;
+use trunkline_model::verification::Verification;
 
 use super::account::Largest;
 use crate::http::Failure;
-use crate::segment::{Event, ProbeEvents, sign};
+use crate::segment::{Event, ProbeEvents};
 use crate::send::{Outcome, SentEvent, SentRequest};
+use crate::signing::headers_for;
 
 /// The smallest size that can be asked for, in bytes.
 pub const SMALLEST_BODY: usize = 1_024;
@@ -19,20 +19,12 @@ const EVENT_BYTES: usize = 32 << 10;
 /// How an ingester's own refusal of a large body begins.
 const OWN_LIMIT: &str = "request body exceeds the maximum allowed size";
 
-/// What the source makes of a body, and what it wants signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(super) struct Form {
-    /// An array is a batch; else it is one event.
-    pub(super) splits_arrays: bool,
-    /// Of a batch, the signature covers the first event alone.
-    pub(super) signs_first_alone: bool,
-}
-
-/// A request whose body has exactly so many bytes, [`SMALLEST_BODY`] at least.
+/// A request whose body has exactly so many bytes, [`SMALLEST_BODY`] at least: where the source
+/// splits arrays a batch, else one event.
 pub(super) fn request(
     bytes: usize,
-    form: Form,
-    secret: Option<&SecretBytes>,
+    splits_arrays: bool,
+    verification: &Verification,
     events: &mut ProbeEvents,
 ) -> SentRequest {
     let mut body = String::with_capacity(bytes);
@@ -46,7 +38,7 @@ pub(super) fn request(
             place: start..body.len(),
         });
     };
-    if form.splits_arrays {
+    if splits_arrays {
         body.push('[');
         loop {
             // The closing bracket stays to come.
@@ -62,14 +54,12 @@ pub(super) fn request(
     } else {
         add(&mut body, events.next_event_of(bytes));
     }
-    let signature = secret.and_then(|secret| {
-        let signed = match sent.first() {
-            Some(first) if form.signs_first_alone => body.get(first.place.clone())?,
-            _ => &body,
-        };
-        HeaderValue::try_from(sign(secret.expose(), signed.as_bytes())).ok()
-    });
-    SentRequest::alone(Bytes::from(body), signature, sent)
+    let first = sent.first().and_then(|event| body.get(event.place.clone()));
+    let first = first.unwrap_or_default().as_bytes();
+    // What cannot be signed was refused before the run.
+    let proof =
+        headers_for(verification, body.as_bytes(), first, Timestamp::now()).unwrap_or_default();
+    SentRequest::alone(Bytes::from(body), proof, sent)
 }
 
 /// What became of it, with what to do where it was not taken.
@@ -101,7 +91,9 @@ fn advice(result: &Result<u16, Failure>, said: &str, bytes: usize) -> Option<Str
              nginx.ingress.kubernetes.io/proxy-body-size: 8m)"
         ),
         Ok(400) if said.starts_with("failed to validate") => {
-            "the secret that signs here is none of those that the source accepts".to_owned()
+            "the secret that signs here is none of those that the source accepts, or the clock here \
+             is not the ingesters'"
+                .to_owned()
         }
         Ok(400) => format!(
             "if smaller requests are taken, a proxy before the ingesters refuses bodies of {bytes} \
@@ -129,17 +121,24 @@ mod tests {
     use std::time::Duration;
 
     use serde_json::value::RawValue;
+    use trunkline_model::presets::Preset;
+    use trunkline_model::secret::SecretBytes;
+    use trunkline_model::verification::{Mode, NamedSecret};
 
     use super::*;
     use crate::http::Answer;
+    use crate::segment::sign;
 
     fn made(bytes: usize, splits_arrays: bool, signs_first_alone: bool) -> SentRequest {
         let mut events = ProbeEvents::new(1, "2026-11-24T10:00:00Z".parse().unwrap());
-        let form = Form {
-            splits_arrays,
-            signs_first_alone,
+        let secret = NamedSecret {
+            name: "s/k".to_owned(),
+            value: SecretBytes::new("hush"),
+            expires_at: None,
         };
-        request(bytes, form, Some(&SecretBytes::new("hush")), &mut events)
+        let preset = Preset::by_name("segment").unwrap();
+        let verification = preset.verification(!signs_first_alone, Mode::Enforce, vec![secret]);
+        request(bytes, splits_arrays, &verification, &mut events)
     }
 
     #[test]

@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 use trunkline_model::database::DatabaseLogin;
 use trunkline_model::names::RelationName;
 use trunkline_model::secret::SecretBytes;
+use trunkline_model::verification::Verification;
 use uuid::Uuid;
 
 use super::account::{Account, Largest, Rows as FoundRows};
-use super::largest::{self, Form, SMALLEST_BODY};
+use super::largest::{self, SMALLEST_BODY};
 use super::ledger::{Count, Ledger, Waiting};
 use super::rows::{Rows, RowsError};
 use crate::http::{Failure, Target, post};
@@ -39,12 +40,10 @@ const FIRST_REQUEST_AFTER: u64 = 1 << 40;
 pub struct Options {
     /// Where to post.
     pub target: Target,
-    /// The shared secret of Segment's; none: no signature is sent.
-    pub secret: Option<SecretBytes>,
+    /// What the source verifies, with the secrets that sign; requests are made to pass it.
+    pub verification: Verification,
     /// Whether an array is a batch to the source; else it is one event.
     pub splits_arrays: bool,
-    /// Whether the source refuses a batch whose signature covers its first event alone.
-    pub strict: bool,
     /// Size of the first request in bytes, [`SMALLEST_BODY`] at least; 0 leaves it out.
     pub first_request: usize,
     /// How long to send.
@@ -98,7 +97,7 @@ impl Probe {
     pub fn new(options: Options) -> Self {
         let plan = Plan {
             target: options.target.clone(),
-            secret: options.secret.clone(),
+            verification: options.verification.clone(),
             count: options.count(),
             rate: Some(options.rate),
             concurrency: options.concurrency,
@@ -196,13 +195,14 @@ async fn first_request(options: &Options, ledger: &Mutex<Ledger>) -> Option<(Lar
     if options.first_request == 0 {
         return None;
     }
-    let form = Form {
-        splits_arrays: options.splits_arrays,
-        signs_first_alone: !options.strict,
-    };
     let mut events = ProbeEvents::new(options.seed, Timestamp::now()).after(FIRST_REQUEST_AFTER);
     let bytes = options.first_request.max(SMALLEST_BODY);
-    let request = largest::request(bytes, form, options.secret.as_ref(), &mut events);
+    let request = largest::request(
+        bytes,
+        options.splits_arrays,
+        &options.verification,
+        &mut events,
+    );
     let headers = headers_of(&request, &headers(&options.target));
     let start = Instant::now();
     let result = post(&mut None, &options.target, headers, request.body().clone()).await;

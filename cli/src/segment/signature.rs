@@ -1,7 +1,6 @@
 //! `X-Signature`, as Segment computes it.
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha1::Sha1;
+use trunkline_model::verification::{HmacAlgorithm, KeyedHash, SignatureEncoding};
 
 /// The header that carries the signature.
 pub const SIGNATURE_HEADER: &str = "x-signature";
@@ -12,13 +11,12 @@ pub const SIGNATURE_HEADER: &str = "x-signature";
 /// bytes within the array, without the brackets and the elements after it.
 #[must_use]
 pub fn sign(secret: &[u8], signed: &[u8]) -> String {
-    // HMAC takes keys of any length, so the only error of `new_from_slice` cannot occur; this form
-    // needs no `expect` to say so.
-    let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(secret) else {
+    // HMAC takes keys of any length, so there always is one.
+    let Some(mut hash) = KeyedHash::new(HmacAlgorithm::Sha1, secret) else {
         return String::new();
     };
-    mac.update(signed);
-    hex::encode(mac.finalize().into_bytes())
+    hash.update(signed);
+    SignatureEncoding::Hex.encode(&hash.finish())
 }
 
 #[cfg(test)]

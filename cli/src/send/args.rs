@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use rand::Rng;
 use trunkline_model::names::SourceName;
-use trunkline_model::secret::SecretBytes;
+use trunkline_model::verification::Verification;
 
 use super::{Content, Plan, Target, TargetError};
 
@@ -42,7 +42,7 @@ pub struct SendArgs {
     #[arg(long, value_name = "C", default_value = "8")]
     pub concurrency: NonZeroUsize,
 
-    /// Put K events into each request, as Segment does with batching on; it signs the first alone
+    /// Put K events into each request, as Segment does with batching on
     #[arg(long, value_name = "K")]
     pub batch: Option<NonZeroUsize>,
 
@@ -87,17 +87,17 @@ Exit status: 0 when every request was answered with 2xx, 1 otherwise.";
 
 impl SendArgs {
     /// The plan, once the manifests have said where the source is and what signs for it.
-    /// `--url` wins over `url`; without a secret the requests carry no signature.
+    /// `--url` wins over `url`; requests are made to pass `verification`.
     ///
     /// # Errors
     /// [`TargetError`] when the URL is not one that can be posted to.
-    pub fn plan(&self, url: &str, secret: Option<SecretBytes>) -> Result<Plan, TargetError> {
+    pub fn plan(&self, url: &str, verification: Verification) -> Result<Plan, TargetError> {
         Ok(Plan {
             target: Target::parse_trusting(
                 self.url.as_deref().unwrap_or(url),
                 self.cacert.as_deref(),
             )?,
-            secret,
+            verification,
             count: self.count,
             rate: self.rate,
             concurrency: self.concurrency,
@@ -135,7 +135,10 @@ mod tests {
     fn the_defaults_are_100_events_one_by_one_as_fast_as_they_go() {
         let args = parse("-f examples --source default/segment").unwrap();
         let plan = args
-            .plan("http://127.0.0.1:8080/webhooks/default/segment", None)
+            .plan(
+                "http://127.0.0.1:8080/webhooks/default/segment",
+                Verification::None,
+            )
             .unwrap();
         assert_eq!(
             (plan.count, plan.rate, plan.concurrency.get()),
@@ -148,7 +151,7 @@ mod tests {
     fn several_paths_and_the_url_of_the_command_line_are_taken() {
         let args = parse("-f a b -f c --source n/s --url http://h:1/x --seed 7").unwrap();
         assert_eq!(args.files.len(), 3);
-        let plan = args.plan("http://other/", None).unwrap();
+        let plan = args.plan("http://other/", Verification::None).unwrap();
         assert_eq!(
             (plan.target.to_string().as_str(), plan.seed),
             ("http://h:1/x", 7)
@@ -158,7 +161,7 @@ mod tests {
     #[test]
     fn two_plans_without_a_seed_differ() {
         let args = parse("-f a --source n/s").unwrap();
-        let seed = || args.plan("http://h/", None).unwrap().seed;
+        let seed = || args.plan("http://h/", Verification::None).unwrap().seed;
         assert_ne!(seed(), seed());
     }
 

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use trunkline_model::secret::SecretBytes;
+use trunkline_model::verification::Verification;
 
 use crate::http::Target;
 
@@ -11,8 +11,8 @@ use crate::http::Target;
 pub struct Plan {
     /// Where to post.
     pub target: Target,
-    /// The shared secret of Segment's; none: no signature is sent.
-    pub secret: Option<SecretBytes>,
+    /// What the source verifies, with the secrets that sign; requests are made to pass it.
+    pub verification: Verification,
     /// How many events.
     pub count: u64,
     /// Events per second over all connections, above 0; none: as fast as they are answered.

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::HeaderValue;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::plan::{Content, Plan};
 use super::request::{SentEvent, SentRequest};
-use crate::segment::{Event, EventGenerator, ProbeEvents, sign};
+use crate::segment::{Event, EventGenerator, ProbeEvents};
+use crate::signing::headers_for;
 
 /// Makes requests until the plan is fulfilled or nobody takes them. Blocks while the queue is full.
 pub(super) fn produce(plan: &Plan, queue: &mpsc::Sender<SentRequest>) {
@@ -59,6 +59,7 @@ pub(super) struct Requests<'a> {
     requests: u64,
     /// Events made so far.
     made: u64,
+    start: Timestamp,
 }
 
 impl<'a> Requests<'a> {
@@ -68,7 +69,15 @@ impl<'a> Requests<'a> {
             events: Events::new(plan.content, plan.seed),
             requests: 0,
             made: 0,
+            start: Timestamp::now(),
         }
+    }
+
+    /// About when a request leaves: now, or when it is due, since requests are made ahead and a
+    /// receiver may look at the time of a signature.
+    fn sent_at(&self, due: Option<Duration>) -> Timestamp {
+        let due = due.and_then(|due| self.start.checked_add(due).ok());
+        due.map_or_else(Timestamp::now, |due| due.max(Timestamp::now()))
     }
 }
 
@@ -113,15 +122,21 @@ impl Iterator for Requests<'_> {
         // As many of any number of requests as the share says, spread evenly.
         let alone = |requests: u64| (requests as f64 * self.plan.new_connections).floor();
         let is_alone = alone(self.requests) > alone(self.requests - 1);
-        let signature = self.plan.secret.as_ref().and_then(|secret| {
-            let signed = events
-                .first()
-                .and_then(|event| body.get(event.place.clone()))?;
-            HeaderValue::try_from(sign(secret.expose(), signed.as_bytes())).ok()
-        });
+        let first = events
+            .first()
+            .and_then(|event| body.get(event.place.clone()));
+        let first = first.unwrap_or_default().as_bytes();
+        // What cannot be signed was refused before the run.
+        let proof = headers_for(
+            &self.plan.verification,
+            body.as_bytes(),
+            first,
+            self.sent_at(due),
+        )
+        .unwrap_or_default();
         Some(SentRequest {
             body: Bytes::from(body),
-            signature,
+            proof,
             events,
             is_alone,
             due,
@@ -132,15 +147,28 @@ impl Iterator for Requests<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::segment::sign;
     use crate::send::Target;
     use serde_json::Value;
     use std::num::NonZeroUsize;
+    use trunkline_model::presets::Preset;
     use trunkline_model::secret::SecretBytes;
+    use trunkline_model::verification::{Mode, NamedSecret, Verification};
+
+    fn signed_by(preset: &str, secret: &str) -> Verification {
+        let secret = NamedSecret {
+            name: "s/k".to_owned(),
+            value: SecretBytes::new(secret),
+            expires_at: None,
+        };
+        let preset = Preset::by_name(preset).unwrap();
+        preset.verification(false, Mode::Enforce, vec![secret])
+    }
 
     fn plan(count: u64, batch: Option<usize>, rate: Option<f64>) -> Plan {
         Plan {
             target: Target::parse("http://127.0.0.1/").unwrap(),
-            secret: Some(SecretBytes::new("hush")),
+            verification: signed_by("segment", "hush"),
             count,
             rate,
             concurrency: NonZeroUsize::MIN,
@@ -163,10 +191,7 @@ mod tests {
                     .unwrap()
                     .is_object()
             );
-            assert_eq!(
-                request.signature.as_ref().unwrap(),
-                &sign(b"hush", request.body())
-            );
+            assert_eq!(request.proof["x-signature"], sign(b"hush", request.body()));
             assert_eq!(request.json(&request.events()[0]), &request.body()[..]);
         }
     }
@@ -183,12 +208,29 @@ mod tests {
             let elements: Vec<&serde_json::value::RawValue> =
                 serde_json::from_slice(request.body()).unwrap();
             let signed = elements[0].get().as_bytes();
-            assert_eq!(request.signature.as_ref().unwrap(), &sign(b"hush", signed));
+            assert_eq!(request.proof["x-signature"], sign(b"hush", signed));
             for (element, event) in elements.iter().zip(request.events()) {
                 assert_eq!(element.get().as_bytes(), request.json(event));
                 assert!(element.get().contains(&event.message_id));
             }
         }
+    }
+
+    /// Requests are made long before they are sent.
+    #[test]
+    fn a_signature_has_the_time_at_which_its_request_is_due() {
+        let plan = Plan {
+            verification: signed_by("stripe", "hush"),
+            ..plan(2, None, Some(0.001))
+        };
+        let times: Vec<i64> = Requests::new(&plan)
+            .map(|request| {
+                let header = request.proof["stripe-signature"].to_str().unwrap();
+                let (time, _) = header.split_once(',').unwrap();
+                time.trim_start_matches("t=").parse().unwrap()
+            })
+            .collect();
+        assert!((999..=1_001).contains(&(times[1] - times[0])), "{times:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::HeaderValue;
+use hyper::HeaderMap;
 
 use crate::http::{Answer, Failure};
 use crate::segment::EventType;
@@ -13,7 +13,8 @@ use crate::segment::EventType;
 #[derive(Debug, Clone)]
 pub struct SentRequest {
     pub(super) body: Bytes,
-    pub(super) signature: Option<HeaderValue>,
+    /// What makes the source accept it.
+    pub(super) proof: HeaderMap,
     pub(super) events: Vec<SentEvent>,
     /// Whether it goes over a connection opened for it alone.
     pub(super) is_alone: bool,
@@ -34,14 +35,10 @@ pub struct SentEvent {
 
 impl SentRequest {
     /// A request to be sent at once, on a connection of its own.
-    pub(crate) fn alone(
-        body: Bytes,
-        signature: Option<HeaderValue>,
-        events: Vec<SentEvent>,
-    ) -> Self {
+    pub(crate) fn alone(body: Bytes, proof: HeaderMap, events: Vec<SentEvent>) -> Self {
         Self {
             body,
-            signature,
+            proof,
             events,
             is_alone: true,
             due: None,

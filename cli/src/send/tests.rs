@@ -17,7 +17,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use trunkline_model::presets::Preset;
 use trunkline_model::secret::SecretBytes;
+use trunkline_model::verification::{Mode, NamedSecret, Verification};
 
 use super::{Content, Failure, Plan, Sender, Target};
 use crate::segment::sign;
@@ -82,10 +84,20 @@ fn respond(status: u16, text: &'static str) -> Response<Full<Bytes>> {
         .unwrap()
 }
 
+fn segment(secret: &str) -> Verification {
+    let secret = NamedSecret {
+        name: "s/k".to_owned(),
+        value: SecretBytes::new(secret),
+        expires_at: None,
+    };
+    let preset = Preset::by_name("segment").unwrap();
+    preset.verification(false, Mode::Enforce, vec![secret])
+}
+
 fn plan(address: SocketAddr) -> Plan {
     Plan {
         target: Target::parse(&format!("http://{address}/webhooks/default/segment")).unwrap(),
-        secret: Some(SecretBytes::new("hush")),
+        verification: segment("hush"),
         count: 100,
         rate: None,
         concurrency: NonZeroUsize::new(4).unwrap(),
@@ -134,10 +146,10 @@ async fn every_event_arrives_once_signed_and_with_segments_headers() {
 }
 
 #[tokio::test]
-async fn without_a_secret_there_is_no_signature() {
+async fn where_nothing_is_verified_nothing_is_signed() {
     let (address, seen) = receiver(|_| respond(200, "")).await;
     let plan = Plan {
-        secret: None,
+        verification: Verification::None,
         count: 1,
         ..plan(address)
     };

@@ -12,7 +12,7 @@ use super::progress::Counters;
 use super::request::{Outcome, SentRequest};
 use super::tally::Tally;
 use crate::http::{Target, post};
-use crate::segment::{HEADERS, SIGNATURE_HEADER};
+use crate::segment::HEADERS;
 
 /// What the workers of a run share.
 pub(super) struct Shared {
@@ -83,12 +83,10 @@ async fn wait_until_due(shared: &Shared, request: &SentRequest) -> Option<Instan
     }
 }
 
-/// The headers of one request: those of all, and its signature.
+/// The headers of one request: those of all, and what makes the source accept it.
 pub(crate) fn headers_of(request: &SentRequest, of_all: &HeaderMap) -> HeaderMap {
     let mut headers = of_all.clone();
-    if let Some(signature) = &request.signature {
-        headers.insert(SIGNATURE_HEADER, signature.clone());
-    }
+    headers.extend(request.proof.clone());
     headers
 }
 

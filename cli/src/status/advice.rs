@@ -67,7 +67,7 @@ pub(super) fn for_source(source: &WebhookSource, ready: &Readiness) -> String {
             "kubectl -n {namespace} create secret generic {} --from-literal={}=SHARED_SECRET",
             secret.secret_key_ref.name, secret.secret_key_ref.key
         ),
-        ("SecretKeyNotFound", Some(secret)) => format!(
+        ("SecretKeyNotFound" | "SecretMalformed", Some(secret)) => format!(
             "kubectl -n {namespace} patch secret {} -p '{{\"stringData\":{{\"{}\":\"SHARED_SECRET\"}}}}'",
             secret.secret_key_ref.name, secret.secret_key_ref.key
         ),

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use trunkline_model::document::{Configuration, ConfigurationHash, Limits, SourceSettings};
 use trunkline_model::names::ClusterName;
 use trunkline_model::request::HttpPolicy;
-use trunkline_model::verification::Verification;
 
 pub(crate) use watch::ConfigWatch;
 
@@ -83,10 +82,8 @@ impl Routing {
 /// A source without a secret cannot verify, so it is not served, and not served without check.
 fn servable(settings: Result<SourceSettings, String>) -> Result<SourceSettings, String> {
     let settings = settings?;
-    match &settings.verification {
-        Verification::Hmac(scheme) if scheme.secrets.is_empty() => {
-            Err("no signing secret is available".to_owned())
-        }
-        Verification::Hmac(_) | Verification::None => Ok(settings),
+    match settings.verification.secrets() {
+        Some([]) => Err("no secret is available".to_owned()),
+        _ => Ok(settings),
     }
 }

@@ -58,6 +58,7 @@ pub(super) fn encode(
         rows: rows.encoder.finish(),
         events: rows.events,
         repaired: rows.repaired,
+        unverified: verdict.failure(),
         reservation: rows.reservation,
     })
 }

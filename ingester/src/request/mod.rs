@@ -28,7 +28,7 @@ use hyper::{Request, Response};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Route, Routing};
-use crate::events::{EventsCommitted, RequestAnswered, RequestRefused};
+use crate::events::{EventsCommitted, RequestAnswered, RequestRefused, UnverifiedStored};
 use crate::instance::Instance;
 use body::ReadBody;
 use coding::Coding;
@@ -134,6 +134,13 @@ async fn receive(
             repaired: prepared.repaired,
         }
         .emit(&instance.events);
+        if let Some(reason) = prepared.unverified {
+            UnverifiedStored {
+                source: &route.source,
+                reason,
+            }
+            .emit(&instance.events);
+        }
     }
     Ok(Response::new(Full::default()))
 }

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use hyper::HeaderMap;
 use trunkline_model::document::Limits;
-use trunkline_model::verification::Verification;
+use trunkline_model::verification::{Mode, Verification};
 use uuid::Uuid;
 
 use super::body::{ReadBody, held};
@@ -40,6 +40,8 @@ pub(super) struct Prepared {
     pub(super) events: u64,
     /// How many of the events have a repaired body.
     pub(super) repaired: u64,
+    /// Why it would have been refused by a source that enforces verification.
+    pub(super) unverified: Option<Unverified>,
     pub(super) reservation: Reservation,
 }
 
@@ -89,7 +91,12 @@ impl Delivery {
                 (Bytes::from(body), Some(bytes))
             }
         };
-        let verdict = verify_any(&settings.verification, &headers, &body, wire.as_deref())?;
+        let verified = verify_any(&settings.verification, &headers, &body, wire.as_deref());
+        let verdict = match (verified, settings.verification.mode()) {
+            (Ok(verdict), _) => verdict,
+            (Err(reason), Mode::ReportOnly) => Verdict::Failed(reason),
+            (Err(reason), Mode::Enforce) => return Err(reason.into()),
+        };
         if wire.is_some() {
             drop(wire);
             reservation.shrink(held(body.len()));

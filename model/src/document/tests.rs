@@ -1,5 +1,7 @@
 use super::*;
+use crate::presets::Preset;
 use crate::request::{Cors, RequestMethod};
+use crate::verification::{Mode, NamedSecret};
 
 #[test]
 fn a_cluster_without_certificates_is_written_as_before_there_were_any() {
@@ -228,5 +230,57 @@ fn what_is_not_one_configuration_is_refused() {
     for (document, word) in cases {
         let error = decode(&files(&[("0", &cluster()), ("1", &document)])).unwrap_err();
         assert!(error.to_string().contains(word), "{error}");
+    }
+}
+
+/// The control plane is upgraded before the ingesters: what was served stays byte for byte what it
+/// was, and so keeps its revision.
+#[test]
+fn a_source_of_segments_keeps_its_bytes() {
+    let secret = NamedSecret {
+        name: "segment-webhook/secret".to_owned(),
+        value: SecretBytes::new("hush"),
+        expires_at: None,
+    };
+    let preset = Preset::by_name("segment").unwrap();
+    let mut settings = settings();
+    settings.verification = preset.verification(false, Mode::Enforce, vec![secret]);
+    let entry = SourceEntry::new("default/a".parse().unwrap(), 3, Vec::new(), &settings).unwrap();
+    assert_eq!(entry.requires, [""; 0]);
+    let verification = r#""verification":{"hmac":{"header":"x-signature","algorithm":"sha1","encoding":"hex","coverage":["body","firstElement"],"secrets":[{"name":"segment-webhook/secret","value":"68757368"}]}}}"#;
+    assert!(
+        entry.settings.get().ends_with(verification),
+        "{}",
+        entry.settings
+    );
+}
+
+#[test]
+fn a_scheme_that_an_older_reader_would_misread_is_named() {
+    let preset = |name: &str, mode| {
+        let mut settings = settings();
+        let preset = Preset::by_name(name).unwrap();
+        settings.verification = preset.verification(false, mode, Vec::new());
+        let entry = SourceEntry::new("default/a".parse().unwrap(), 3, Vec::new(), &settings);
+        let entry = entry.unwrap();
+        let text = entry.settings.get();
+        assert_eq!(
+            serde_json::from_str::<SourceSettings>(text).unwrap(),
+            settings
+        );
+        entry.requires
+    };
+    let (format, signed, time) = (
+        "verification.format",
+        "verification.signed",
+        "verification.timestamp",
+    );
+    assert_eq!(preset("shopify", Mode::Enforce), [""; 0]);
+    assert_eq!(preset("github", Mode::Enforce), [format]);
+    assert_eq!(preset("customerio", Mode::Enforce), [signed, time]);
+    assert_eq!(preset("stripe", Mode::Enforce), [format, signed, time]);
+    assert_eq!(preset("gitlab", Mode::Enforce), [""; 0]);
+    for name in ["segment", "gitlab"] {
+        assert_eq!(preset(name, Mode::ReportOnly), ["verification.reportOnly"]);
     }
 }

@@ -9,7 +9,6 @@ use trunkline_model::document::{
 };
 use trunkline_model::names::SourceName;
 use trunkline_model::secret::SecretBytes;
-use trunkline_model::verification::Verification;
 
 use super::rotation::retain_replaced;
 use crate::validate::Source;
@@ -89,9 +88,9 @@ pub struct EntryInputs<'a> {
 /// Only when encoding fails, which the types rule out.
 pub fn entry(source: &Source, inputs: EntryInputs<'_>) -> Result<SourceEntry, DocumentError> {
     let mut verification = source.verification.clone();
-    if let Verification::Hmac(scheme) = &mut verification {
+    if let Some(secrets) = verification.secrets_mut() {
         let grace = source.rotation_grace_seconds;
-        retain_replaced(&mut scheme.secrets, inputs.previous, grace, inputs.now);
+        retain_replaced(secrets, inputs.previous, grace, inputs.now);
     }
     let (bucket, unprovisioned) = match inputs.bucket {
         Ok(bucket) => (bucket, None),

@@ -8,7 +8,7 @@
 //! longer than the grace that holds now.
 
 use trunkline_model::document::{SourceEntry, SourceSettings};
-use trunkline_model::verification::{NamedSecret, Verification};
+use trunkline_model::verification::NamedSecret;
 
 /// Ends the name of a retained value, in logs and metrics.
 const REPLACED: &str = " (replaced)";
@@ -60,10 +60,7 @@ pub fn next_expiry(entry: &SourceEntry) -> Option<i64> {
 /// None for a source without secrets, and for settings of a version that this one cannot read.
 fn served_secrets(entry: &SourceEntry) -> Option<Vec<NamedSecret>> {
     let settings: SourceSettings = serde_json::from_str(entry.settings.get()).ok()?;
-    match settings.verification {
-        Verification::Hmac(scheme) => Some(scheme.secrets),
-        Verification::None => None,
-    }
+    settings.verification.secrets().map(<[_]>::to_vec)
 }
 
 #[cfg(test)]
@@ -73,6 +70,7 @@ mod tests {
     use trunkline_model::presets::Preset;
     use trunkline_model::request::HttpPolicy;
     use trunkline_model::secret::SecretBytes;
+    use trunkline_model::verification::Mode;
 
     use super::*;
 
@@ -86,7 +84,7 @@ mod tests {
         }
     }
 
-    fn serving(secrets: Vec<NamedSecret>) -> SourceEntry {
+    fn serving(preset: &str, secrets: Vec<NamedSecret>) -> SourceEntry {
         let settings = SourceSettings {
             bucket: 1,
             body: BodyFormat::Json,
@@ -94,8 +92,10 @@ mod tests {
             include_headers: HeaderSelection::default(),
             header_columns: Vec::new(),
             http: HttpPolicy::default(),
-            verification: Verification::Hmac(
-                Preset::by_name("segment").unwrap().scheme(false, secrets),
+            verification: Preset::by_name(preset).unwrap().verification(
+                false,
+                Mode::Enforce,
+                secrets,
             ),
         };
         let name = "default/segment".parse().unwrap();
@@ -109,7 +109,7 @@ mod tests {
         now: i64,
     ) -> Vec<NamedSecret> {
         let mut secrets = current;
-        retain_replaced(&mut secrets, Some(&serving(served)), grace, now);
+        retain_replaced(&mut secrets, Some(&serving("segment", served)), grace, now);
         secrets
     }
 
@@ -187,5 +187,16 @@ mod tests {
         let secrets = after(served, vec![secret("s/k", "new", None)], HOUR, 1000);
         assert_eq!(secrets.len(), 1 + MAX_RETAINED);
         assert_eq!(secrets[1].expires_at, Some(2029));
+    }
+
+    #[test]
+    fn every_scheme_with_secrets_retains_them() {
+        for preset in ["stripe", "gitlab"] {
+            let served = serving(preset, vec![secret("s/k", "old", None)]);
+            let mut secrets = vec![secret("s/k", "new", None)];
+            retain_replaced(&mut secrets, Some(&served), HOUR, 1000);
+            let old = secret("s/k (replaced)", "old", Some(1000 + HOUR));
+            assert_eq!(secrets[1..], [old], "{preset}");
+        }
     }
 }

@@ -155,6 +155,9 @@ fn secrets(findings: &SourceFindings<'_>) -> Finding {
                 UnavailableReason::SecretKeyNotFound => {
                     Finding::no("SecretKeyNotFound", unavailable.problem.field_and_message())
                 }
+                UnavailableReason::SecretMalformed => {
+                    Finding::no("SecretMalformed", unavailable.problem.field_and_message())
+                }
                 UnavailableReason::Suspended => resolved(source),
             },
             None => resolved(source),
@@ -366,7 +369,7 @@ fn add_progress(list: &mut ConditionList<'_>, findings: &SourceFindings<'_>, rea
         return;
     }
     match &*ready.reason {
-        "InvalidSpec" | "SecretNotFound" | "SecretKeyNotFound" => {
+        "InvalidSpec" | "SecretNotFound" | "SecretKeyNotFound" | "SecretMalformed" => {
             list.set(
                 "Stalled",
                 &Finding::yes(ready.reason.clone(), ready.message.clone()),

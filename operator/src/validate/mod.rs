@@ -145,6 +145,8 @@ pub enum UnavailableReason {
     SecretNotFound,
     /// The Secret has no such key, which revokes it.
     SecretKeyNotFound,
+    /// The value does not decode as the scheme's secrets do.
+    SecretMalformed,
 }
 
 /// What came out of all manifests for one cluster.
