@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use trunkline_cli::probe::{Account, Options, Probe, RowsAt};
 use trunkline_cli::send::Target;
 use trunkline_model::secret::SecretBytes;
-use trunkline_tests::{Behaviour, Client, ConfigDir, Proxy, SECRET, Station};
+use trunkline_tests::{Behaviour, Client, ConfigDir, Proxy, Station};
 
 /// The limit of a body that every size has.
 const BODY_LIMIT: usize = 6 << 20;

@@ -145,6 +145,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use hyper::HeaderMap;
 
     use super::*;
     use crate::http::Answer;
@@ -157,7 +158,7 @@ mod tests {
             r#type: EventType::Track,
             place: 0..0,
         };
-        let request = SentRequest::alone(Bytes::new(), None, vec![event]);
+        let request = SentRequest::alone(Bytes::new(), HeaderMap::new(), vec![event]);
         let answer = Answer {
             status,
             refusal: String::new(),

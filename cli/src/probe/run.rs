@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use trunkline_model::database::DatabaseLogin;
 use trunkline_model::names::RelationName;
-use trunkline_model::secret::SecretBytes;
 use trunkline_model::verification::Verification;
 use uuid::Uuid;
 

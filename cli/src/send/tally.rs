@@ -78,11 +78,12 @@ mod tests {
     use super::*;
     use crate::send::report::Report;
     use bytes::Bytes;
+    use hyper::HeaderMap;
     use std::time::Duration;
 
     #[test]
     fn latencies_of_all_sizes_make_the_percentiles() {
-        let request = SentRequest::alone(Bytes::new(), None, Vec::new());
+        let request = SentRequest::alone(Bytes::new(), HeaderMap::new(), Vec::new());
         let mut total = Tally::default();
         // 1,000 latencies, 10 ms to 10 s.
         for n in 1..=1_000 {
