@@ -137,6 +137,18 @@ pub struct WebhookSourceSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 63)))]
     pub readers: Vec<String>,
+    /// How long rows stay after they were received, in whole days or weeks: `90d`, `12w`. They go a
+    /// day at a time, once all of that day is older, and a shorter time drops what is older at once.
+    /// Default: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 5))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^([1-9][0-9]{0,3}d|[1-9][0-9]{0,2}w)$')").message(
+            "retention is not a time in whole days or weeks; write one like 90d or 12w, at most \
+             9999d or 999w, or leave it out to keep rows for ever"
+        )
+    )]
+    pub retention: Option<String>,
     /// What becomes of the rows when this object is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,

@@ -3,6 +3,8 @@
 //! The reconcilers tell it what is wanted and read what has become of it; they never wait for it,
 //! so that a database that does not answer delays nothing in Kubernetes.
 
+mod retention;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -46,6 +48,8 @@ pub(crate) struct Wanted {
     pub(crate) sources: Vec<DesiredSource>,
     /// Another value asks for a look although nothing else has changed.
     pub(crate) requested_at: Option<String>,
+    /// Whether nothing may be changed: then only what exists is kept able to take rows.
+    pub(crate) is_suspended: bool,
 }
 
 /// What has become of it.
@@ -155,6 +159,18 @@ impl DatabaseHandle {
         });
     }
 
+    /// Keeps everything that there is, also rows that are older than their retention. A dropping
+    /// that is under way ends at its next statement.
+    pub(crate) fn suspend(&self) {
+        self.wanted.send_if_modified(|current| match current {
+            Some(wanted) if !wanted.is_suspended => {
+                Arc::make_mut(wanted).is_suspended = true;
+                true
+            }
+            _ => false,
+        });
+    }
+
     /// What has become of it so far.
     #[must_use]
     pub(crate) fn outcome(&self) -> Option<Outcome> {
@@ -240,12 +256,27 @@ impl Keeper {
                 }
             };
             next = Instant::now() + pause;
+            let takes_rows = result.is_ok();
             self.outcome.send_replace(Some(Outcome {
-                wanted: current,
+                wanted: Arc::clone(&current),
                 result,
             }));
             if self.changed.send(self.cluster.clone()).is_err() {
                 return;
+            }
+            if takes_rows && !current.is_suspended {
+                tokio::select! {
+                    biased;
+                    // Whatever else is wanted goes first, and a suspension stops it.
+                    changed = wanted.changed() => {
+                        if changed.is_err() {
+                            return;
+                        }
+                        wanted.mark_changed();
+                        self.warehouse = None;
+                    }
+                    () = self.drop_expired(&current) => {}
+                }
             }
         }
     }

@@ -264,5 +264,6 @@ fn desired(cluster: &ClusterName, draft: &SourceDraft) -> DesiredSource {
         body: draft.settings.body,
         header_columns: draft.settings.header_columns.clone(),
         readers: Vec::new(),
+        retention_days: None,
     }
 }

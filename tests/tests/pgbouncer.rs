@@ -66,6 +66,7 @@ impl Pooled {
             body: draft.settings.body,
             header_columns: Vec::new(),
             readers: Vec::new(),
+            retention_days: None,
         }];
         let mut ingest = None;
         for is_first in [true, false] {
@@ -285,6 +286,7 @@ async fn dropped_through(pooled: &Pooled) {
         body: SourceDraft::segment(name, &[SECRET]).settings.body,
         header_columns: Vec::new(),
         readers: Vec::new(),
+        retention_days: None,
     });
     let added = warehouse
         .ensure_sources(&cluster, &desired, None)

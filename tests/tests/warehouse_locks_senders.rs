@@ -107,6 +107,7 @@ fn desired(name: &str, headers: &[&str]) -> DesiredSource {
         body: BodyFormat::Json,
         header_columns: headers.iter().map(column).collect(),
         readers: Vec::new(),
+        retention_days: None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use crate::apply::{column, field, read};
@@ -102,7 +102,7 @@ pub(crate) async fn readers(client: &Client) -> Result<Vec<ReaderRow>, Error> {
     rows.iter().map(reader_row).collect()
 }
 
-/// How a bucket hangs on the parent.
+/// How a partition hangs on the table above it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Attachment {
     /// It takes rows.
@@ -111,25 +111,28 @@ pub(crate) enum Attachment {
     DetachPending,
 }
 
-/// The buckets of the parent that are `bucket` or are being removed.
+/// The partitions of `above` that are `table` or are being removed.
 pub(crate) async fn attachments(
     client: &Client,
-    bucket: i32,
-) -> Result<Vec<(i32, Attachment)>, Error> {
-    let doing = "look at the partitions of trunkline.events";
-    let sql = "SELECT substring(c.relname from '^bucket_([0-9]+)$')::integer, i.inhdetachpending \
+    above: &str,
+    table: &str,
+) -> Result<Vec<(String, Attachment)>, Error> {
+    let doing = format!("look at the partitions of {above}");
+    let sql = "SELECT 'trunkline_data.' || c.relname, i.inhdetachpending \
                FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
-               WHERE i.inhparent = 'trunkline.events'::regclass \
-               AND c.relname ~ '^bucket_[0-9]+$' \
-               AND (i.inhdetachpending OR c.relname = 'bucket_' || $1::text)";
-    let rows = read(client, doing, sql, &[(&bucket.to_string(), Type::TEXT)]).await?;
+               JOIN pg_namespace n ON n.oid = c.relnamespace \
+               WHERE i.inhparent = to_regclass($1) AND n.nspname = 'trunkline_data' \
+               AND c.relname ~ '^bucket_[0-9]+(_[0-9]{8})?$' \
+               AND (i.inhdetachpending OR 'trunkline_data.' || c.relname = $2)";
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&above, Type::TEXT), (&table, Type::TEXT)];
+    let rows = read(client, &doing, sql, &parameters).await?;
     let attachment = |row: &Row| {
-        let attachment = if field(row, doing, 1)? {
+        let attachment = if field(row, &doing, 1)? {
             Attachment::DetachPending
         } else {
             Attachment::Attached
         };
-        Ok((field(row, doing, 0)?, attachment))
+        Ok((field(row, &doing, 0)?, attachment))
     };
     rows.iter().map(attachment).collect()
 }

@@ -13,6 +13,7 @@ use crate::apply::{CURRENT_ROLE, run_needed, run_or_fail};
 use crate::catalog;
 use crate::error::Error;
 use crate::preflight::Preflight;
+use crate::retention;
 use crate::step::{Report, Step, Test};
 
 /// The comment on the two schemas that says that they are ours.
@@ -44,6 +45,11 @@ const MIGRATIONS: &[Migration] = &[
         version: 2,
         what: "create trunkline.readers",
         sql: || READERS.to_owned(),
+    },
+    Migration {
+        version: 3,
+        what: "create trunkline.dropped_partitions",
+        sql: || retention::CATALOG.to_owned(),
     },
 ];
 
@@ -298,7 +304,7 @@ mod tests {
     fn a_new_column_comes_with_a_new_version() {
         assert_eq!(
             (known_version(), COLUMNS.len()),
-            (2, 20),
+            (3, 20),
             "add a migration, even one that does nothing else: a program that does not know the \
              column would make the views anew without it"
         );

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! trunkline.layout, .sources, .readers       versions, the catalog, rights given: the owner's
+//! trunkline.dropped_partitions               what retention has dropped
 //! trunkline.events                           parent of all rows, LIST (bucket)
 //!   trunkline_data.bucket_7                  one source, RANGE (received_at)
 //!     trunkline_data.bucket_7_20261124       one day, UTC
@@ -23,6 +24,7 @@ mod catalog;
 mod claim;
 mod connection;
 mod describe;
+mod detach;
 mod error;
 mod found;
 mod ingest;
@@ -31,6 +33,7 @@ mod partitions;
 mod preflight;
 mod readers;
 mod removal;
+mod retention;
 mod roles;
 mod sources;
 mod step;
@@ -197,6 +200,29 @@ impl Warehouse {
         let dropped = removal::drop_source(&lease, owner, &server, cluster, source).await?;
         lease.give_back();
         Ok(dropped)
+    }
+
+    /// Drops the partitions of the `desired` sources of `cluster` whose whole range is older than
+    /// the source's retention, the oldest first and one at a time. The report names each.
+    ///
+    /// Nobody waits for it, and it waits some ten seconds at most for transactions that were using
+    /// a source; a partition that it gives up on for that is pending. Its rows may be out of sight
+    /// by then, and the next call goes on with it, whatever the retention is by then.
+    ///
+    /// # Errors
+    /// When the database is not reached or not prepared. The first of the server's refusals, after
+    /// all others have been dropped.
+    pub async fn drop_expired(
+        &self,
+        cluster: &ClusterName,
+        desired: &[DesiredSource],
+    ) -> Result<Report, Error> {
+        let lease = self.connection.lease().await?;
+        layout::require(&lease).await?;
+        let owner = self.connection.target();
+        let report = retention::drop_expired(&lease, owner, cluster, desired).await?;
+        lease.give_back();
+        Ok(report)
     }
 
     /// Makes the partitions of the coming days. To be called every hour; ingestion survives a week

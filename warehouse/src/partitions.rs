@@ -72,19 +72,18 @@ pub(crate) fn attach_bucket(bucket: i32) -> Step {
     }
 }
 
-/// Ends a removal of the bucket from the parent that was cut short: until then it takes no row, and
-/// no other bucket can be removed. It waits for every snapshot in the database that is older.
-pub(crate) fn finish_detach(bucket: i32) -> Step {
-    let table = bucket_table(bucket);
+/// Ends a removal of `table` from `above` that was cut short: until then it takes no row, and no
+/// other can be removed. It waits for every snapshot in the database that is older.
+pub(crate) fn finish_detach(above: &str, table: &str) -> Step {
     Step {
         what: format!("finish detaching {table}"),
         needed: Test::new(
             "EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass($1) \
              AND inhparent = to_regclass($2) AND inhdetachpending)",
-            [&table, EVENTS],
+            [table, above],
         ),
-        sql: format!("ALTER TABLE {EVENTS} DETACH PARTITION {table} FINALIZE"),
-        fix: own(EVENTS),
+        sql: format!("ALTER TABLE {above} DETACH PARTITION {table} FINALIZE"),
+        fix: own(above),
     }
 }
 
@@ -132,7 +131,7 @@ fn is_missing(table: &str) -> Test {
     Test::new("to_regclass($1) IS NULL", [table])
 }
 
-fn own(table: &str) -> String {
+pub(crate) fn own(table: &str) -> String {
     format!("ALTER TABLE {table} OWNER TO {CURRENT_ROLE}")
 }
 

@@ -7,30 +7,21 @@
 //! - The catalog's row goes last, so that a removal that is cut short anywhere is continued by the
 //!   next call, and each step looks under the DDL lock whether the source is still to go.
 
-use std::time::Duration;
-
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use trunkline_model::names::{ClusterName, SourceName, quote_identifier};
 use trunkline_pgconn::Target;
 
-use crate::apply::{CURRENT_ROLE, run_alone, run_or_fail};
-use crate::catalog::{self, Attachment, SourceRow};
+use crate::apply::{CURRENT_ROLE, run_or_fail};
+use crate::catalog::{self, SourceRow};
 use crate::claim;
+use crate::detach::detach;
 use crate::error::{Error, dependants};
 use crate::layout::EVENTS;
-use crate::partitions::{bucket_table, finish_detach};
+use crate::partitions::bucket_table;
 use crate::preflight::Preflight;
 use crate::roles::Role;
-use crate::step::{Outcome, Report, Step, Test};
-
-/// How long to wait for transactions that were using the parent when the detaching began. It blocks
-/// nobody, but keeps the caller from other work.
-const DETACH_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How often the bucket's state is looked at: once to detach it, once to see it gone, and more when
-/// others have a hand in it or their removals hang.
-const DETACH_TRIES: u32 = 12;
+use crate::step::{Report, Step, Test};
 
 /// Leaves dropped in one transaction: each takes the locks of its table, its index and its TOAST.
 const LEAVES_AT_ONCE: usize = 32;
@@ -87,7 +78,7 @@ pub(crate) async fn drop_source(
 
     let mut report = run_or_fail(client, &claim::record_removed(row)).await?;
     report.absorb(run(client, &drop_schema(row, source)).await?);
-    report.absorb(detach(client, owner, bucket).await?);
+    report.absorb(detach(client, owner, EVENTS, &bucket_table(bucket)).await?);
     for leaves in catalog::leaves(client, bucket)
         .await?
         .chunks(LEAVES_AT_ONCE)
@@ -109,7 +100,7 @@ pub(crate) async fn drop_source(
 }
 
 /// Does a step of ours, and names what others have built on what it would drop.
-async fn run(client: &Client, step: &Step) -> Result<Report, Error> {
+pub(crate) async fn run(client: &Client, step: &Step) -> Result<Report, Error> {
     run_or_fail(client, step)
         .await
         .map_err(|error| match error {
@@ -121,58 +112,6 @@ async fn run(client: &Client, step: &Step) -> Result<Report, Error> {
             }
             error => error,
         })
-}
-
-/// Takes the bucket out of the parent. A removal that hangs is finished first, be it this one's or
-/// another bucket's: PostgreSQL allows one at a time.
-async fn detach(client: &Client, owner: &Target, bucket: i32) -> Result<Report, Error> {
-    let doing = format!("detach {}", bucket_table(bucket));
-    let sql = format!(
-        "ALTER TABLE {EVENTS} DETACH PARTITION {} CONCURRENTLY",
-        bucket_table(bucket)
-    );
-    let mut report = Report::default();
-    for _ in 0..DETACH_TRIES {
-        let attachments = catalog::attachments(client, bucket).await?;
-        if attachments.iter().all(|(attached, _)| *attached != bucket) {
-            return Ok(report);
-        }
-        let hangs = |(_, attachment): &&(i32, Attachment)| *attachment == Attachment::DetachPending;
-        let result = match attachments.iter().find(hangs) {
-            Some((pending, _)) => run_or_fail(client, &finish_detach(*pending)).await,
-            None => match run_alone(owner, &doing, &sql, DETACH_PATIENCE).await {
-                Ok(Outcome::Done) => Ok(Report {
-                    changed: vec![doing.clone()],
-                    pending: Vec::new(),
-                }),
-                Ok(_) => return Err(Error::Locked { doing }),
-                Err(error) => Err(error),
-            },
-        };
-        match result {
-            Ok(done) => report.absorb(done),
-            // Another process was faster with this bucket, or is busy with another one.
-            Err(Error::Statement { source, .. }) if is_overtaken(&source) => {
-                tracing::debug!(%source, "detaching is looked at again");
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Err(Error::Locked { doing })
-}
-
-/// Whether the bucket's state changed under the statement, or the statement was cancelled.
-fn is_overtaken(error: &tokio_postgres::Error) -> bool {
-    error.code().is_some_and(|code| {
-        [
-            &SqlState::UNDEFINED_TABLE,
-            &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-            &SqlState::LOCK_NOT_AVAILABLE,
-            &SqlState::T_R_DEADLOCK_DETECTED,
-            &SqlState::QUERY_CANCELED,
-        ]
-        .contains(&code)
-    })
 }
 
 fn drop_schema(row: &SourceRow, source: &SourceName) -> Step {

@@ -4,6 +4,7 @@
 //! others are brought to where they should be.
 
 use std::collections::HashSet;
+use std::num::NonZeroU16;
 
 use jiff::civil::Date;
 use tokio_postgres::Client;
@@ -16,7 +17,7 @@ use crate::catalog::{self, Marks, SourceRow};
 use crate::claim::{self, Claim};
 use crate::error::{Error, SourceError, chain};
 use crate::found::{Found, Place};
-use crate::layout::create_schema;
+use crate::layout::{EVENTS, create_schema};
 use crate::partitions;
 use crate::readers::Readers;
 use crate::roles::{self, Role};
@@ -39,6 +40,8 @@ pub struct DesiredSource {
     /// Roles that may read it, the cluster's and the source's together. Whoever is no longer listed
     /// loses what this list gave, and nothing that an administrator granted.
     pub readers: Vec<String>,
+    /// How long rows stay, in days of 24 hours; None for ever. See [`crate::Warehouse::drop_expired`].
+    pub retention_days: Option<NonZeroU16>,
 }
 
 /// A source that has storage.
@@ -224,7 +227,10 @@ fn existing_work(
     source: &DesiredSource,
     bucket: i32,
 ) -> Vec<Work> {
-    let mut all = vec![Work::Essential(partitions::finish_detach(bucket))];
+    let mut all = vec![Work::Essential(partitions::finish_detach(
+        EVENTS,
+        &partitions::bucket_table(bucket),
+    ))];
     all.extend(work(place, source, bucket, &found.roles));
     let relation = source.schema.events();
     let revocations =

@@ -142,11 +142,17 @@ impl Session {
         }
     }
 
-    /// Makes the partitions of the coming days.
+    /// Makes the partitions of the coming days, and drops those that are older than the retention
+    /// of their source.
     pub(super) async fn maintain(&mut self) {
-        if let Err(error) = self.warehouse.maintain().await {
-            self.output
-                .warning(&format!("{:#}", anyhow::Error::from(error)));
+        let (cluster, desired) = (self.state.cluster.name.clone(), self.desired());
+        let made = self.warehouse.maintain().await;
+        let dropped = self.warehouse.drop_expired(&cluster, &desired).await;
+        for report in [made, dropped] {
+            if let Err(error) = report {
+                self.output
+                    .warning(&format!("{:#}", anyhow::Error::from(error)));
+            }
         }
     }
 
@@ -183,11 +189,10 @@ impl Session {
         self.announce();
     }
 
-    /// Gives every source its place in the database, before any ingester hears of it.
-    async fn provision(&mut self) -> anyhow::Result<()> {
+    /// The sources as the database is to have them.
+    fn desired(&self) -> Vec<DesiredSource> {
         let address = self.ingester.local_addr();
-        let desired: Vec<DesiredSource> = self
-            .state
+        self.state
             .sources
             .values()
             .map(|source| DesiredSource {
@@ -197,8 +202,14 @@ impl Session {
                 body: source.body,
                 header_columns: source.header_columns.clone(),
                 readers: Vec::new(),
+                retention_days: source.retention_days,
             })
-            .collect();
+            .collect()
+    }
+
+    /// Gives every source its place in the database, before any ingester hears of it.
+    async fn provision(&mut self) -> anyhow::Result<()> {
+        let desired = self.desired();
         let cluster = self.state.cluster.name.clone();
         let results = self
             .warehouse

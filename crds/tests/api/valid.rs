@@ -78,7 +78,9 @@ fn sources_of_every_shape_are_taken() {
         json!({"body": {"format": "JsonArray"}, "deletionPolicy": "Delete", "suspend": true}),
         json!({"includeHeaders": {"allow": ["User-Agent"], "deny": ["cookie"]}}),
         json!({"headers": [{"name": "X-A", "column": "a"}, {"name": "x-a", "column": "b"}]}),
-        json!({"rotationGrace": "1h30m"}),
+        json!({"retention": "90d"}),
+        json!({"retention": "12w"}),
+        json!({"rotationGrace": "1h30m", "retention": null}),
         json!({"rotationGrace": "0s", "readers": ["analysts"]}),
         json!({"verification": {"none": {}}}),
         json!({"verification": {"none": {}, "strict": false, "secrets": []}}),
@@ -99,6 +101,7 @@ fn what_is_not_immutable_can_be_edited() {
         "path": "/one",
         "schema": "one",
         "rotationGrace": "1h",
+        "retention": "1d",
         "headers": [{"name": "x-a", "column": "a"}],
         "verification": {"none": {}},
     }));

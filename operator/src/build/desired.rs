@@ -18,6 +18,7 @@ pub fn desired_source(
         body: source.body,
         header_columns: source.header_columns.clone(),
         readers: readers(cluster_readers, &source.readers),
+        retention_days: source.retention_days,
     }
 }
 

@@ -96,7 +96,9 @@ async fn reconcile_one(
     let cluster = validate_cluster(&inputs.manifests.clusters[0], &inputs.manifests);
     let sources = validate_sources(name, &inputs.manifests);
     let is_suspended = object.spec.suspend;
-    if !is_suspended {
+    if is_suspended {
+        memory.database.suspend();
+    } else {
         want_database(memory, name, object, &cluster, &sources, &inputs);
     }
     let outcome = memory.database.outcome();
@@ -198,6 +200,7 @@ fn want_database(
             &memory.served.entries,
         ),
         requested_at: requested_at(object),
+        is_suspended: false,
     });
 }
 

@@ -146,6 +146,8 @@ pub(super) fn desired_sources(
                 body: settings.body,
                 header_columns: settings.header_columns,
                 readers: readers(cluster_readers, &spec.readers),
+                // What an invalid spec says of it may be the mistake.
+                retention_days: None,
             })
         }
     };

@@ -14,6 +14,7 @@ mod tests;
 mod verification;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use trunkline_crds::{ClusterSize, DeletionPolicy, Ingress, UpdatePolicy, WebhookCluster};
@@ -119,6 +120,8 @@ pub struct Source {
     pub rotation_grace_seconds: i64,
     /// PostgreSQL roles that may read it, besides the cluster's.
     pub readers: Vec<String>,
+    /// How long its rows stay, in days; none for ever.
+    pub retention_days: Option<NonZeroU16>,
     /// What becomes of its rows when it is deleted.
     pub deletion_policy: DeletionPolicy,
     /// Why it cannot be served although it is valid.

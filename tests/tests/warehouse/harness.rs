@@ -127,6 +127,7 @@ pub(crate) fn source(name: &str) -> DesiredSource {
         body: BodyFormat::Json,
         header_columns: Vec::new(),
         readers: Vec::new(),
+        retention_days: None,
     }
 }
 
@@ -257,4 +258,40 @@ pub(crate) async fn tree(client: &Client) -> Vec<String> {
          ORDER BY c.oid::regclass::text",
     )
     .await
+}
+
+/// Makes the leaf of the day (UTC) that many days ago, as it was made then, and returns its name.
+pub(crate) async fn past_leaf(client: &Client, bucket: i32, age: i32) -> String {
+    let sql = format!(
+        "SELECT 'bucket_{bucket}_' || to_char(day, 'YYYYMMDD'), day, day + 1 \
+         FROM (SELECT (now() AT TIME ZONE 'UTC')::date - {age} AS day) AS days"
+    );
+    let line = value(client, &sql).await;
+    let [leaf, day, next] = line.split('|').collect::<Vec<_>>()[..] else {
+        panic!("{line}")
+    };
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE trunkline_data.{leaf} \
+             (LIKE trunkline_data.bucket_{bucket} INCLUDING DEFAULTS); \
+             DO $$ BEGIN EXECUTE format('ALTER TABLE trunkline_data.{leaf} OWNER TO %s', \
+             (SELECT relowner::regrole FROM pg_class \
+             WHERE oid = 'trunkline_data.bucket_{bucket}'::regclass)); END $$; \
+             ALTER TABLE trunkline_data.bucket_{bucket} ATTACH PARTITION trunkline_data.{leaf} \
+             FOR VALUES FROM ('{day} 00:00:00+00') TO ('{next} 00:00:00+00')"
+        ))
+        .await
+        .unwrap();
+    leaf.to_owned()
+}
+
+/// Stores an event of the last microsecond of that day.
+pub(crate) async fn store_past(client: &Client, bucket: i32, source: &str, age: i32) {
+    let sql = format!(
+        "INSERT INTO trunkline.events \
+         (bucket, source, received_at, delivery_id, position, auth_scope, body_json) \
+         VALUES ({bucket}, '{source}', ((now() AT TIME ZONE 'UTC')::date - {age} + 1)::timestamp \
+         AT TIME ZONE 'UTC' - interval '1 microsecond', gen_random_uuid(), 0, 'none', '1')"
+    );
+    client.batch_execute(&sql).await.unwrap();
 }

@@ -209,6 +209,7 @@ async fn an_older_layout_is_migrated_and_keeps_its_rows() {
         report.changed,
         [
             "create trunkline.readers (layout version 2)",
+            "create trunkline.dropped_partitions (layout version 3)",
             "add column body_text to trunkline.events",
             "add column raw to trunkline.events",
             "add column body_text to trunkline_data.bucket_2",
@@ -319,7 +320,7 @@ async fn someone_elses_schema_of_our_name_is_left_alone_until_it_is_handed_over(
         let (_, fix) = error.split_once("run: ").unwrap();
         admin.batch_execute(fix).await.unwrap();
         warehouse.ensure_layout().await.unwrap();
-        assert_eq!(tree(&admin).await.len(), 5);
+        assert_eq!(tree(&admin).await.len(), 6);
     }
 }
 
@@ -376,7 +377,8 @@ async fn a_layout_whose_creation_was_cut_short_is_completed() {
     // As after the table of versions and before the first version.
     admin
         .batch_execute(
-            "DROP VIEW trunkline.webhook_sources; DROP TABLE trunkline.readers, trunkline.sources, \
+            "DROP VIEW trunkline.webhook_sources; DROP TABLE trunkline.dropped_partitions, trunkline.readers, \
+             trunkline.sources, \
              trunkline.events; \
              DELETE FROM trunkline.layout",
         )

@@ -13,6 +13,7 @@ mod harness;
 mod layout;
 mod readers;
 mod removal;
+mod retention;
 mod roles;
 mod sources;
 mod views;
