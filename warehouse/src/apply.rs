@@ -304,8 +304,8 @@ pub(crate) fn field<'a, T: tokio_postgres::types::FromSql<'a>>(
 /// Runs one statement that PostgreSQL runs in no transaction block, on a connection of its own, and
 /// cancels it when it is not done within `patience`. It never gives up by itself on a lock.
 ///
-/// The settings hold for the session, which ends with the statement. Behind a pooler they may miss
-/// it; then the statement may end early, as if it had been cancelled.
+/// The settings hold for the session, and are taken back for whoever a pooler gives it to next.
+/// Behind one they may miss the statement, which then may end early, as if it had been cancelled.
 pub(crate) async fn run_alone(
     target: &Target,
     doing: &str,
@@ -315,9 +315,13 @@ pub(crate) async fn run_alone(
     let connected = connection::open(target).await?;
     let client = &connected.client;
     let statement = async {
-        let settings = "SET search_path = ''; SET lock_timeout = 0; SET statement_timeout = 0";
+        let settings = "SET lock_timeout = 0; SET statement_timeout = 0";
         client.batch_execute(settings).await?;
-        client.batch_execute(sql).await
+        let done = client.batch_execute(sql).await;
+        let defaults = "RESET lock_timeout; RESET statement_timeout";
+        // Of no more use to us: a session that is gone needs none.
+        let _ = client.batch_execute(defaults).await;
+        done
     };
     match tokio::time::timeout(patience, statement).await {
         Ok(done) => done
