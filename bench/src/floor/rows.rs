@@ -121,9 +121,9 @@ fn row(
             Column::AuthScope => field(out, scope.as_bytes())?,
             Column::Headers => jsonb(out, &delivery.headers)?,
             Column::BodyJson => jsonb(out, element)?,
-            Column::HeaderValues | Column::Raw => null(out),
+            Column::HeaderValues | Column::BodyText | Column::Raw => null(out),
             // Not in the COPY.
-            Column::ReceivedAt | Column::Dup | Column::BodyText => return None,
+            Column::ReceivedAt | Column::Dup => return None,
         }
     }
     Some(())
