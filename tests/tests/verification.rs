@@ -13,10 +13,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use trunkline_model::presets::Preset;
+use trunkline_model::presets::{PRESETS, Preset, PresetScheme};
 use trunkline_model::secret::SecretBytes;
 use trunkline_model::verification::{
-    Mode, NamedSecret, SharedSecretCarrier, SharedSecretScheme, Verification,
+    HmacAlgorithm, Mode, NamedSecret, SecretEncoding, SharedSecretCarrier, SharedSecretScheme,
+    SignatureEncoding, SignatureFormat, SignedPart, TimestampLocation, Verification,
 };
 use trunkline_tests::{Answer, SourceDraft, Station};
 
@@ -246,4 +247,89 @@ async fn without_a_secret_a_report_is_503_as_well() {
     .await;
     assert_eq!(post(&station, "live", &[], BODY).await.status, 503);
     assert_eq!(post(&station, "open", &[], BODY).await.status, 200);
+}
+
+/// A preset's row of the table in docs/verification.md.
+fn documented(preset: &Preset) -> String {
+    let experimental = if preset.is_experimental {
+        ", *experimental*"
+    } else {
+        ""
+    };
+    let name = format!("`{}`{experimental}", preset.name);
+    let scheme = match &preset.scheme {
+        PresetScheme::Hmac(scheme) => scheme,
+        PresetScheme::SharedSecret(carrier) => {
+            return format!(
+                "| {name} | `{}` | the secret itself | | | | raw |",
+                carrier.header()
+            );
+        }
+    };
+    let holds = match &scheme.format {
+        SignatureFormat::Plain { prefix } => format!("{prefix}SIGNATURE"),
+        SignatureFormat::KeyValue { key } => format!("{key}=SIGNATURE"),
+        SignatureFormat::List { key } => format!("{key},SIGNATURE"),
+    };
+    let hash = match scheme.algorithm {
+        HmacAlgorithm::Sha1 => "SHA1",
+        HmacAlgorithm::Sha256 => "SHA256",
+        HmacAlgorithm::Sha512 => "SHA512",
+    };
+    let encoding = match scheme.encoding {
+        SignatureEncoding::Hex => "hex",
+        SignatureEncoding::Base64 => "base64",
+    };
+    let signed: String = scheme
+        .signed
+        .iter()
+        .map(|part| match part {
+            SignedPart::Body => "{body}".to_owned(),
+            SignedPart::Timestamp => "{timestamp}".to_owned(),
+            SignedPart::Header(name) => format!("{{header:{name}}}"),
+            SignedPart::Literal(text) => text.clone().into_owned(),
+        })
+        .collect();
+    let coverage = if scheme.coverage.len() > 1 {
+        ", or the first element"
+    } else {
+        ""
+    };
+    let time = scheme
+        .timestamp
+        .as_ref()
+        .map(|timestamp| match &timestamp.location {
+            TimestampLocation::Header(name) => format!("`{name}` "),
+            TimestampLocation::Key(key) => format!("`{key}=` "),
+        });
+    let secret = match scheme.secret_encoding {
+        SecretEncoding::Raw => "raw",
+        SecretEncoding::Base64 => "base64",
+        SecretEncoding::Hex => "hex",
+        SecretEncoding::Whsec => "whsec",
+    };
+    format!(
+        "| {name} | `{}` | `{holds}` | {hash}, {encoding} | `{signed}`{coverage} | {}| {secret} |",
+        scheme.header,
+        time.unwrap_or_default(),
+    )
+}
+
+#[test]
+fn the_documentation_lists_every_preset_as_it_is() {
+    let page = trunkline_tests::repository().join("docs/verification.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let written: Vec<_> = page
+        .lines()
+        .skip_while(|line| !line.starts_with("| Preset |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    let expected: Vec<_> = PRESETS.iter().map(documented).collect();
+    assert_eq!(
+        written,
+        expected,
+        "the table should be:\n{}",
+        expected.join("\n")
+    );
 }
