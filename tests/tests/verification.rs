@@ -203,7 +203,7 @@ async fn a_shared_secret_is_taken_and_another_is_not() {
         refused(&station, name, &[headers[0], headers[0]], BODY).await;
         assert_eq!(scopes(&station, name).await, [row("request", "m-1")]);
         assert_eq!(refusals(&station, name, "secret_missing").await, 1.0);
-        assert_eq!(refusals(&station, name, "secret_malformed").await, 1.0);
+        assert_eq!(refusals(&station, other, "secret_malformed").await, 1.0);
         assert!(!station.ingester.log().contains(value));
     }
 }
