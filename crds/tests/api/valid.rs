@@ -70,6 +70,7 @@ fn clusters_of_every_shape_are_taken() {
 
 #[test]
 fn sources_of_every_shape_are_taken() {
+    let secrets = json!([{"secretKeyRef": {"name": "own", "key": "secret"}}]);
     let specs = [
         json!({}),
         json!({"path": "/webhooks/team-a/Segment_1", "schema": "_segment_2"}),
@@ -82,6 +83,21 @@ fn sources_of_every_shape_are_taken() {
         json!({"retention": "12w"}),
         json!({"rotationGrace": "1h30m", "retention": null}),
         json!({"rotationGrace": "0s", "readers": ["analysts"]}),
+        json!({"verification": {"preset": "github", "mode": "ReportOnly", "secrets": secrets}}),
+        json!({"verification": {"hmac": {"header": "X-Signature"}, "secrets": secrets}}),
+        json!({"verification": {"hmac": {"header": "X-Signature", "prefix": "sha256=",
+            "algorithm": "SHA512", "encoding": "Base64", "secretEncoding": "Whsec",
+            "coverage": "BodyOrFirstElement", "signed": "{header:X-Id}.{timestamp}.{body}",
+            "timestamp": {"header": "X-Time", "unit": "RFC3339", "tolerance": "0s"}},
+            "strict": true, "secrets": secrets}}),
+        json!({"verification": {"hmac": {"header": "X-Signature", "format": "KeyValue", "key": "v1",
+            "timestamp": {"key": "t", "unit": "Milliseconds"}}, "secrets": secrets}}),
+        json!({"verification": {"hmac": {"header": "X-Signature", "format": "List", "key": "v1",
+            "timestamp": {"header": "X-Time"}}, "secrets": secrets}}),
+        json!({"verification": {"sharedSecret": {"header": "Authorization", "prefix": "Bearer "},
+            "secrets": secrets}}),
+        json!({"verification": {"sharedSecret": {"basic": {"username": "segment"}},
+            "strict": false, "secrets": secrets}}),
         json!({"verification": {"none": {}}}),
         json!({"verification": {"none": {}, "strict": false, "secrets": []}}),
         json!({"path": null, "schema": null, "includeHeaders": null, "rotationGrace": null}),
