@@ -31,10 +31,7 @@ pub(crate) fn connector(
         // Anyone can have a certificate of a public authority, so that this would check nothing.
         (SslMode::VerifyCa, None) => return Err(TargetError::NoAuthority),
         (SslMode::VerifyFull, Some(given)) => Check::AuthorityAndName(trusted(given)?),
-        (SslMode::VerifyFull, None) => Check::AuthorityAndName(Arc::new(Trusted {
-            roots: webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect(),
-            given: Vec::new(),
-        })),
+        (SslMode::VerifyFull, None) => Check::AuthorityAndName(public()),
     };
     let provider = Arc::new(ring::default_provider());
     let verifier = Verifier {
@@ -66,6 +63,16 @@ fn authorities(pem: &str) -> Result<Vec<CertificateDer<'static>>, TargetError> {
 fn chain(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     certificates.ok().filter(|chain| !chain.is_empty())
+}
+
+/// The authorities that browsers trust.
+fn public() -> Arc<Trusted> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
+    Arc::new(Trusted {
+        roots,
+        given: Vec::new(),
+    })
 }
 
 fn trusted(given: Vec<CertificateDer<'static>>) -> Result<Arc<Trusted>, TargetError> {
