@@ -3,15 +3,16 @@
 //! The reconcilers tell it what is wanted and read what has become of it; they never wait for it,
 //! so that a database that does not answer delays nothing in Kubernetes.
 
+mod removals;
 mod retention;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use trunkline_model::database::DatabaseLogin;
 use trunkline_model::names::{ClusterName, RelationName, SourceName};
 use trunkline_model::secret::SecretBytes;
@@ -20,7 +21,7 @@ use trunkline_warehouse::{DesiredSource, Roles, Warehouse, durability, failover}
 
 use crate::backoff::Backoff;
 use crate::error::chain;
-use crate::sync::lock;
+use removals::Removals;
 
 /// How often a database in its desired state is looked at again, and its partitions made.
 const VERIFY_EVERY: Duration = Duration::from_secs(600);
@@ -94,25 +95,13 @@ pub(crate) struct Failure {
     pub(crate) message: String,
 }
 
-/// A removal of a source.
-#[derive(Debug)]
-enum Removal {
-    /// It is asked for, and given up at this time.
-    Asked(Instant),
-    /// It has ended.
-    Ended(Result<(), String>),
-}
-
-/// Removals that nobody has heard the end of.
-type Removals = Arc<Mutex<HashMap<SourceName, Removal>>>;
-
 /// A cluster's database.
 #[derive(Debug)]
 pub(crate) struct DatabaseHandle {
     wanted: watch::Sender<Option<Arc<Wanted>>>,
     outcome: watch::Receiver<Option<Outcome>>,
     drops: mpsc::UnboundedSender<(SourceName, Instant)>,
-    removals: Removals,
+    removals: Arc<Removals>,
     task: AbortHandle,
 }
 
@@ -129,7 +118,7 @@ impl DatabaseHandle {
         let (wanted, wanted_receiver) = watch::channel(None);
         let (outcome_sender, outcome) = watch::channel(None);
         let (drops, drop_receiver) = mpsc::unbounded_channel();
-        let removals = Arc::default();
+        let removals = Arc::<Removals>::default();
         let keeper = Keeper {
             cluster,
             changed,
@@ -186,24 +175,8 @@ impl DatabaseHandle {
         source: &SourceName,
         patience: Duration,
     ) -> Option<Result<(), String>> {
-        let now = Instant::now();
-        let mut removals = lock(&self.removals);
-        match removals.remove(source) {
-            Some(Removal::Ended(result)) => Some(result),
-            Some(Removal::Asked(until)) if now < until => {
-                removals.insert(source.clone(), Removal::Asked(until));
-                None
-            }
-            Some(Removal::Asked(_)) => Some(Err(SILENT.to_owned())),
-            None => {
-                let until = now + patience;
-                if self.drops.send((source.clone(), until)).is_err() {
-                    return Some(Err("the database's task has ended".to_owned()));
-                }
-                removals.insert(source.clone(), Removal::Asked(until));
-                None
-            }
-        }
+        let begin = |until| self.drops.send((source.clone(), until)).is_ok();
+        self.removals.ask(source, patience, begin)
     }
 }
 
@@ -215,7 +188,7 @@ struct Keeper {
     /// The connection, and the login that it was made with.
     warehouse: Option<(DatabaseLogin, Warehouse)>,
     backoff: Backoff<()>,
-    removals: Removals,
+    removals: Arc<Removals>,
 }
 
 impl Keeper {
@@ -232,7 +205,7 @@ impl Keeper {
                 Some((source, until)) = drops.recv() => {
                     let current = wanted.borrow().clone();
                     let result = self.drop_source(current.as_deref(), &source, until).await;
-                    self.tell(source, until, result);
+                    self.removals.tell(source, until, result);
                     if self.changed.send(self.cluster.clone()).is_err() {
                         return;
                     }
@@ -340,46 +313,6 @@ impl Keeper {
                 .collect(),
             warnings,
         })
-    }
-
-    async fn drop_source(
-        &mut self,
-        wanted: Option<&Wanted>,
-        source: &SourceName,
-        until: Instant,
-    ) -> Result<(), String> {
-        let Some(wanted) = wanted else {
-            return Err("the database is not known".to_owned());
-        };
-        let cluster = self.cluster.clone();
-        // Not even begun when it is late: the task was busy with something that took long.
-        let ended = if Instant::now() < until {
-            let dropping = async {
-                let warehouse = self.connect(&wanted.owner).await?;
-                warehouse.drop_source(&cluster, source).await
-            };
-            timeout_at(until, dropping).await.ok()
-        } else {
-            None
-        };
-        match ended {
-            Some(result) => result.map(|_| ()).map_err(|error| chain(&error)),
-            None => {
-                // With the connection, what it may still do ends.
-                self.warehouse = None;
-                Err(SILENT.to_owned())
-            }
-        }
-    }
-
-    /// Leaves a removal's end for whoever asked for it, unless that was given up meanwhile.
-    fn tell(&self, source: SourceName, until: Instant, result: Result<(), String>) {
-        let mut removals = lock(&self.removals);
-        if let Some(Removal::Asked(asked)) = removals.get(&source)
-            && *asked == until
-        {
-            removals.insert(source, Removal::Ended(result));
-        }
     }
 
     async fn connect(
