@@ -6,6 +6,7 @@ use trunkline_model::verification::{SignError, Unsigned, Verification};
 use uuid::Uuid;
 
 use crate::segment::HEADERS;
+use crate::send::SentEvent;
 
 /// Why no request can be proved to a source.
 #[derive(Debug, thiserror::Error)]
@@ -41,23 +42,43 @@ pub(crate) fn headers_for(
     Ok(headers)
 }
 
+/// The same for a body of these events. What cannot be signed was refused before the run.
+pub(crate) fn proof(
+    verification: &Verification,
+    body: &str,
+    events: &[SentEvent],
+    now: Timestamp,
+) -> HeaderMap {
+    let first = events
+        .first()
+        .and_then(|event| body.get(event.place.clone()))
+        .unwrap_or_default();
+    headers_for(verification, body.as_bytes(), first.as_bytes(), now).unwrap_or_default()
+}
+
+/// What tests sign for: a preset with these secrets.
 #[cfg(test)]
-mod tests {
+pub(crate) fn preset(name: &str, strict: bool, secrets: &[&str]) -> Verification {
     use trunkline_model::presets::Preset;
     use trunkline_model::secret::SecretBytes;
     use trunkline_model::verification::{Mode, NamedSecret};
 
+    let named = |secret: &&str| NamedSecret {
+        name: "s/k".to_owned(),
+        value: SecretBytes::new(*secret),
+        expires_at: None,
+    };
+    let secrets = secrets.iter().map(named).collect();
+    let preset = Preset::by_name(name).unwrap();
+    preset.verification(strict, Mode::Enforce, secrets)
+}
+
+#[cfg(test)]
+mod tests {
     use super::*;
 
-    fn signed(preset: &str, secrets: &[&str]) -> Result<HeaderMap, SigningError> {
-        let named = |secret: &&str| NamedSecret {
-            name: "s/k".to_owned(),
-            value: SecretBytes::new(*secret),
-            expires_at: None,
-        };
-        let secrets = secrets.iter().map(named).collect();
-        let preset = Preset::by_name(preset).unwrap();
-        let verification = preset.verification(false, Mode::Enforce, secrets);
+    fn signed(name: &str, secrets: &[&str]) -> Result<HeaderMap, SigningError> {
+        let verification = preset(name, false, secrets);
         headers_for(&verification, b"[1,2]", b"1", Timestamp::UNIX_EPOCH)
     }
 

@@ -8,7 +8,7 @@ use super::account::Largest;
 use crate::http::Failure;
 use crate::segment::{Event, ProbeEvents};
 use crate::send::{Outcome, SentEvent, SentRequest};
-use crate::signing::headers_for;
+use crate::signing::proof;
 
 /// The smallest size that can be asked for, in bytes.
 pub const SMALLEST_BODY: usize = 1_024;
@@ -54,11 +54,7 @@ pub(super) fn request(
     } else {
         add(&mut body, events.next_event_of(bytes));
     }
-    let first = sent.first().and_then(|event| body.get(event.place.clone()));
-    let first = first.unwrap_or_default().as_bytes();
-    // What cannot be signed was refused before the run.
-    let proof =
-        headers_for(verification, body.as_bytes(), first, Timestamp::now()).unwrap_or_default();
+    let proof = proof(verification, &body, &sent, Timestamp::now());
     SentRequest::alone(Bytes::from(body), proof, sent)
 }
 
@@ -120,24 +116,15 @@ fn advice(result: &Result<u16, Failure>, said: &str, bytes: usize) -> Option<Str
 mod tests {
     use std::time::Duration;
 
-    use serde_json::value::RawValue;
-    use trunkline_model::presets::Preset;
-    use trunkline_model::secret::SecretBytes;
-    use trunkline_model::verification::{Mode, NamedSecret};
-
     use super::*;
     use crate::http::Answer;
     use crate::segment::sign;
+    use crate::signing::preset;
+    use serde_json::value::RawValue;
 
     fn made(bytes: usize, splits_arrays: bool, signs_first_alone: bool) -> SentRequest {
         let mut events = ProbeEvents::new(1, "2026-11-24T10:00:00Z".parse().unwrap());
-        let secret = NamedSecret {
-            name: "s/k".to_owned(),
-            value: SecretBytes::new("hush"),
-            expires_at: None,
-        };
-        let preset = Preset::by_name("segment").unwrap();
-        let verification = preset.verification(!signs_first_alone, Mode::Enforce, vec![secret]);
+        let verification = preset("segment", !signs_first_alone, &["hush"]);
         request(bytes, splits_arrays, &verification, &mut events)
     }
 

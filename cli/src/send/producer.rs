@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::plan::{Content, Plan};
 use super::request::{SentEvent, SentRequest};
 use crate::segment::{Event, EventGenerator, ProbeEvents};
-use crate::signing::headers_for;
+use crate::signing::proof;
 
 /// Makes requests until the plan is fulfilled or nobody takes them. Blocks while the queue is full.
 pub(super) fn produce(plan: &Plan, queue: &mpsc::Sender<SentRequest>) {
@@ -122,18 +122,7 @@ impl Iterator for Requests<'_> {
         // As many of any number of requests as the share says, spread evenly.
         let alone = |requests: u64| (requests as f64 * self.plan.new_connections).floor();
         let is_alone = alone(self.requests) > alone(self.requests - 1);
-        let first = events
-            .first()
-            .and_then(|event| body.get(event.place.clone()));
-        let first = first.unwrap_or_default().as_bytes();
-        // What cannot be signed was refused before the run.
-        let proof = headers_for(
-            &self.plan.verification,
-            body.as_bytes(),
-            first,
-            self.sent_at(due),
-        )
-        .unwrap_or_default();
+        let proof = proof(&self.plan.verification, &body, &events, self.sent_at(due));
         Some(SentRequest {
             body: Bytes::from(body),
             proof,
@@ -149,26 +138,14 @@ mod tests {
     use super::*;
     use crate::segment::sign;
     use crate::send::Target;
+    use crate::signing::preset;
     use serde_json::Value;
     use std::num::NonZeroUsize;
-    use trunkline_model::presets::Preset;
-    use trunkline_model::secret::SecretBytes;
-    use trunkline_model::verification::{Mode, NamedSecret, Verification};
-
-    fn signed_by(preset: &str, secret: &str) -> Verification {
-        let secret = NamedSecret {
-            name: "s/k".to_owned(),
-            value: SecretBytes::new(secret),
-            expires_at: None,
-        };
-        let preset = Preset::by_name(preset).unwrap();
-        preset.verification(false, Mode::Enforce, vec![secret])
-    }
 
     fn plan(count: u64, batch: Option<usize>, rate: Option<f64>) -> Plan {
         Plan {
             target: Target::parse("http://127.0.0.1/").unwrap(),
-            verification: signed_by("segment", "hush"),
+            verification: preset("segment", false, &["hush"]),
             count,
             rate,
             concurrency: NonZeroUsize::MIN,
@@ -220,7 +197,7 @@ mod tests {
     #[test]
     fn a_signature_has_the_time_at_which_its_request_is_due() {
         let plan = Plan {
-            verification: signed_by("stripe", "hush"),
+            verification: preset("stripe", false, &["hush"]),
             ..plan(2, None, Some(0.001))
         };
         let times: Vec<i64> = Requests::new(&plan)

@@ -17,12 +17,11 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use trunkline_model::presets::Preset;
-use trunkline_model::secret::SecretBytes;
-use trunkline_model::verification::{Mode, NamedSecret, Verification};
+use trunkline_model::verification::Verification;
 
 use super::{Content, Failure, Plan, Sender, Target};
 use crate::segment::sign;
+use crate::signing::preset;
 
 /// A request as the receiver saw it.
 struct Received {
@@ -84,20 +83,10 @@ fn respond(status: u16, text: &'static str) -> Response<Full<Bytes>> {
         .unwrap()
 }
 
-fn segment(secret: &str) -> Verification {
-    let secret = NamedSecret {
-        name: "s/k".to_owned(),
-        value: SecretBytes::new(secret),
-        expires_at: None,
-    };
-    let preset = Preset::by_name("segment").unwrap();
-    preset.verification(false, Mode::Enforce, vec![secret])
-}
-
 fn plan(address: SocketAddr) -> Plan {
     Plan {
         target: Target::parse(&format!("http://{address}/webhooks/default/segment")).unwrap(),
-        verification: segment("hush"),
+        verification: preset("segment", false, &["hush"]),
         count: 100,
         rate: None,
         concurrency: NonZeroUsize::new(4).unwrap(),

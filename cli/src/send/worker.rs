@@ -86,7 +86,9 @@ async fn wait_until_due(shared: &Shared, request: &SentRequest) -> Option<Instan
 /// The headers of one request: those of all, and what makes the source accept it.
 pub(crate) fn headers_of(request: &SentRequest, of_all: &HeaderMap) -> HeaderMap {
     let mut headers = of_all.clone();
-    headers.extend(request.proof.clone());
+    for (name, value) in &request.proof {
+        headers.insert(name.clone(), value.clone());
+    }
     headers
 }
 
