@@ -9,8 +9,7 @@ use trunkline_bench::routes::{Routes, Source};
 use trunkline_cli::segment::{HEADERS, SIGNATURE_HEADER};
 use trunkline_model::columns::COLUMNS;
 use trunkline_tests::{
-    Client, ConfigDir, Database, IngesterProcess, SECRET, SourceDraft, events, seed, signed_batch,
-    signed_single,
+    Client, Database, SECRET, SourceDraft, Station, events, seed, signed_batch, signed_single,
 };
 
 struct Floor {
@@ -66,16 +65,10 @@ async fn rows(database: &Database) -> Vec<String> {
 
 #[tokio::test]
 async fn the_floor_writes_the_rows_that_the_ingester_writes() {
-    let database = Database::start().await;
     let mut draft = SourceDraft::segment("segment", &[SECRET]);
     draft.settings.include_headers.allow = vec!["user-agent".to_owned()];
-    let mut drafts = [draft];
-    database.provision(&ConfigDir::cluster(), &mut drafts).await;
-    let [draft] = &drafts;
-    let mut config = ConfigDir::new(database.ingest_url());
-    config.write(&drafts);
-    let mut ingester = IngesterProcess::start(config.path());
-    ingester.ready().await;
+    let station = Station::with(vec![draft]).await;
+    let (database, draft) = (&station.database, &station.sources[0]);
     let source = Source {
         name: draft.name.to_string(),
         bucket: draft.settings.bucket,
@@ -98,7 +91,7 @@ async fn the_floor_writes_the_rows_that_the_ingester_writes() {
     requests.push((batch.body, batch.signature));
 
     let mut written = Vec::new();
-    for address in [ingester.address(), floor.address] {
+    for address in [station.ingester.address(), floor.address] {
         let mut client = Client::new(address);
         for (body, signature) in &requests {
             let mut headers = HEADERS.to_vec();
@@ -109,7 +102,7 @@ async fn the_floor_writes_the_rows_that_the_ingester_writes() {
                 .unwrap();
             assert_eq!(answer.status, 200, "{}", answer.text);
         }
-        written.push(rows(&database).await);
+        written.push(rows(database).await);
         let truncate = "TRUNCATE trunkline.events";
         database
             .connect()

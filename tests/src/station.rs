@@ -31,7 +31,12 @@ impl Station {
 
     /// These sources, ready.
     pub async fn with(sources: Vec<SourceDraft>) -> Self {
-        Self::build(Database::start().await, sources, None).await
+        Self::around(Database::start().await, sources).await
+    }
+
+    /// The same around a database that exists.
+    pub async fn around(database: Database, sources: Vec<SourceDraft>) -> Self {
+        Self::build(database, sources, None).await
     }
 
     /// A source `default/segment` whose ingester reaches the database through a [`Proxy`].
@@ -51,24 +56,32 @@ impl Station {
     /// The same around a database that exists; the ingester may not be ready.
     pub async fn unready(
         database: Database,
-        mut sources: Vec<SourceDraft>,
+        sources: Vec<SourceDraft>,
         proxy: Option<Proxy>,
     ) -> Self {
-        database
-            .provision(&ConfigDir::cluster(), &mut sources)
-            .await;
         let url = match &proxy {
             Some(proxy) => database.ingest_url_through(proxy.port()),
             None => database.ingest_url().to_owned(),
         };
-        let mut config = ConfigDir::new(&url);
+        Self {
+            proxy,
+            ..Self::unready_at(&url, database, sources).await
+        }
+    }
+
+    /// The same, whose ingester reaches the database by this URL.
+    pub async fn unready_at(url: &str, database: Database, mut sources: Vec<SourceDraft>) -> Self {
+        database
+            .provision(&ConfigDir::cluster(), &mut sources)
+            .await;
+        let mut config = ConfigDir::new(url);
         config.write(&sources);
         let ingester = IngesterProcess::start(config.path());
         Self {
             ingester,
             config,
             sources,
-            proxy,
+            proxy: None,
             database,
         }
     }

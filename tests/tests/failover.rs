@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use trunkline_model::secret::SecretBytes;
 use trunkline_tests::{
     ConfigDir, Database, IngesterProcess, Ledger, Load, LoadOptions, SECRET, SourceDraft, Standby,
-    scaled, seed,
+    Station, scaled, seed,
 };
 use trunkline_warehouse::{Error, Warehouse, failover};
 
@@ -21,18 +21,16 @@ const RECOVERY: Duration = Duration::from_secs(5);
 
 /// A primary, its synchronous standby, and an ingester that knows both.
 struct Pair {
-    ingester: IngesterProcess,
-    path: String,
+    /// Its database is the primary.
+    station: Station,
     standby: Standby,
-    primary: Database,
-    _config: ConfigDir,
 }
 
 impl Pair {
     async fn start() -> Self {
         let primary = Database::start().await;
-        let mut drafts = [SourceDraft::segment("segment", &[SECRET])];
-        primary.provision(&ConfigDir::cluster(), &mut drafts).await;
+        let mut sources = vec![SourceDraft::segment("segment", &[SECRET])];
+        primary.provision(&ConfigDir::cluster(), &mut sources).await;
         let standby = Standby::of(&primary).await;
         // What its owner is told beforehand, while nobody waits for the standby.
         let warehouse = primary.warehouse().await;
@@ -47,24 +45,15 @@ impl Pair {
         primary.set("synchronous_standby_names", "*").await;
         assert_eq!(failover(&warehouse.preflight().await.unwrap()), Ok(()));
         let url = both(primary.ingest_url(), primary.port(), standby.port());
-        let mut config = ConfigDir::new(&url);
-        let path = drafts[0].path();
-        config.write(&drafts);
-        let mut ingester = IngesterProcess::start(config.path());
-        ingester.ready().await;
-        Self {
-            ingester,
-            path,
-            standby,
-            primary,
-            _config: config,
-        }
+        let mut station = Station::unready_at(&url, primary, sources).await;
+        station.ingester.ready().await;
+        Self { station, standby }
     }
 
     fn load(&self, ledger: &Arc<Ledger>) -> Load {
         let options = LoadOptions {
-            address: self.ingester.address(),
-            path: self.path.clone(),
+            address: self.station.ingester.address(),
+            path: self.station.path(),
             secret: SECRET.to_owned(),
             senders: 8,
             batches: 20,
@@ -100,8 +89,8 @@ async fn acknowledged_again(ledger: &Ledger, ingester: &IngesterProcess) -> Dura
 async fn what_was_acknowledged_before_a_failover_is_on_the_new_primary() {
     let pair = Pair::start().await;
     let owner = both(
-        &pair.primary.url(),
-        pair.primary.port(),
+        &pair.station.database.url(),
+        pair.station.database.port(),
         pair.standby.port(),
     );
     let owner = SecretBytes::new(owner);
@@ -112,7 +101,7 @@ async fn what_was_acknowledged_before_a_failover_is_on_the_new_primary() {
     while ledger.acknowledged_events() < wanted {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    pair.primary.kill();
+    pair.station.database.kill();
     // Nobody takes writes for a while.
     tokio::time::sleep(Duration::from_millis(700)).await;
     let error = warehouse.ensure_layout().await.unwrap_err();
@@ -128,7 +117,7 @@ async fn what_was_acknowledged_before_a_failover_is_on_the_new_primary() {
     let text = error.to_string();
     assert!(text.contains(&pair.standby.port().to_string()), "{text}");
     pair.standby.promote().await;
-    let elapsed = acknowledged_again(&ledger, &pair.ingester).await;
+    let elapsed = acknowledged_again(&ledger, &pair.station.ingester).await;
     println!("200 again {elapsed:?} after the promotion");
     // The owner, too, finds the new primary with the connection that it had.
     let layout = warehouse.ensure_layout().await.unwrap();
@@ -157,9 +146,10 @@ async fn a_server_that_is_closed_for_writes_is_left_for_the_next_host() {
     let pair = Pair::start().await;
     let ledger = Arc::new(Ledger::default());
     let load = pair.load(&ledger);
-    acknowledged_again(&ledger, &pair.ingester).await;
+    acknowledged_again(&ledger, &pair.station.ingester).await;
     // A switchover: the old primary stays up, and takes no more writes.
-    pair.primary
+    pair.station
+        .database
         .set("default_transaction_read_only", "on")
         .await;
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -167,7 +157,7 @@ async fn a_server_that_is_closed_for_writes_is_left_for_the_next_host() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(ledger.acknowledged_events(), before, "it takes no writes");
     pair.standby.promote().await;
-    let elapsed = acknowledged_again(&ledger, &pair.ingester).await;
+    let elapsed = acknowledged_again(&ledger, &pair.station.ingester).await;
     println!("200 again {elapsed:?} after the promotion");
     let report = load.stop().await;
     report.assert_nobody_was_blamed();

@@ -129,19 +129,10 @@ impl Cluster {
         self.load_image(&images::busybox(&self.enclosure.path("tmp")));
     }
 
-    /// The kubelet, to be frozen or stopped.
-    pub fn kubelet(&mut self) -> &mut Component {
-        &mut self.node.kubelet
-    }
-
-    /// Stops the kubelet where it stands: pods go on, and hear of nothing new.
-    pub fn freeze_kubelet(&self) {
-        self.node.kubelet.freeze();
-    }
-
-    /// Lets it run again.
-    pub fn thaw_kubelet(&self) {
-        self.node.kubelet.thaw();
+    /// The kubelet, to be frozen: pods go on, and hear of nothing new.
+    #[must_use]
+    pub fn kubelet(&self) -> &Component {
+        &self.node.kubelet
     }
 
     fn network(&self) -> Network {

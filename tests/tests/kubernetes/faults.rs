@@ -21,7 +21,7 @@ struct Thaw<'a>(&'a Cluster);
 
 impl Drop for Thaw<'_> {
     fn drop(&mut self) {
-        self.0.thaw_kubelet();
+        self.0.kubelet().thaw();
         self.0.postgres().thaw();
     }
 }
@@ -38,7 +38,7 @@ async fn a_pod_whose_configuration_is_stuck_is_named() {
     let names: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
 
     // No pod hears of anything new, while all go on serving what they have.
-    site.cluster.freeze_kubelet();
+    site.cluster.kubelet().freeze();
     let thaw = Thaw(site.cluster);
     let changed = site.source_with("segment", "includeHeaders: {all: true}");
     site.kubectl.apply(&changed).await;
