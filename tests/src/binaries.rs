@@ -23,7 +23,16 @@ fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // The tests' own package is named as well: with it, dependencies have the features that they
     // were built with for the tests, and are not built again.
-    let status = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    // What cargo tells the test about its own package, and build scripts of dependencies read: they
+    // would run again, and all that depends on them be built again, here and by the next `cargo`.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
+    let status = command
         .args(["build", "--quiet", "--bins", "--profile", profile])
         .args([
             "-p",
