@@ -31,6 +31,7 @@ build: ## install what is missing and build the command line
 .PHONY: test
 test: lint ## every check and every test
 	cargo test --workspace --locked
+	$(MAKE) fuzz FUZZ_SECONDS=10
 	$(MAKE) e2e
 
 .PHONY: lint
@@ -39,10 +40,29 @@ lint: ## formatting, clippy, dependencies
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo deny --locked check --hide-inclusion-graph licenses bans sources
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo deny --manifest-path fuzz/Cargo.toml --locked check --hide-inclusion-graph licenses bans sources
 
 .PHONY: acceptance
 acceptance: ## the fault and load tests at full scale, in release mode (long)
 	TRUNKLINE_TEST_SCALE=full cargo test --release --locked -p trunkline-tests -- --nocapture
+
+# Seconds for each target.
+FUZZ_SECONDS ?= 1200
+FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+
+# Without a sanitizer, which would need a nightly compiler: there is no unsafe code to watch, and a
+# finding is a panic, an overflow, a hang or too much memory. What is learnt stays in fuzz/corpus.
+.PHONY: fuzz
+fuzz: ## feed what receives bytes with bytes that nobody would send (20 minutes for each target)
+	@scripts/install fuzz
+	@set -e; for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/corpus/$$target; \
+		echo "fuzz: $$target"; \
+		cargo fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -max_len=100000 \
+			-print_final_stats=1 -verbosity=0; \
+	done
 
 # The number of rounds, and the seconds of each of their fifteen runs.
 PAIRS ?= 10

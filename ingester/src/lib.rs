@@ -10,6 +10,8 @@ mod admin;
 pub mod commit;
 mod config;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod instance;
 pub mod json;
 mod metrics;

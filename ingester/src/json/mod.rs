@@ -11,6 +11,8 @@
 mod element;
 mod envelope;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod keys;
 mod number;
 mod repair;

@@ -11,6 +11,8 @@ mod cors;
 mod decode;
 mod decompress;
 mod form;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod headers;
 mod prepare;
 mod refusal;

@@ -5,6 +5,8 @@
 //! same time wherever a signature or a secret differs, and every secret is tried, so that neither
 //! tells an attacker how near a guess was.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod hmac;
 mod shared_secret;
 #[cfg(test)]

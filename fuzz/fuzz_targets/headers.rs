@@ -1,0 +1,4 @@
+//! See `trunkline_ingester::fuzzing::headers`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| trunkline_ingester::fuzzing::headers(data));
