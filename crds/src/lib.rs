@@ -25,7 +25,7 @@ pub use cluster::{
 pub use definitions::{GENERATED_FOLDERS, definitions, definitions_yaml};
 pub use reference::{CaSecretRef, SecretRef};
 pub use source::{
-    Body, BodyFormat, ClusterRef, Cors, DeletionPolicy, HeaderColumn, IncludeHeaders,
+    Body, BodyFormat, ClusterRef, Cors, DeletionPolicy, HeaderColumn, IncludeHeaders, PartitionBy,
     RequestMethod, WebhookSource, WebhookSourceSpec, WebhookSourceStatus,
 };
 pub use verification::{

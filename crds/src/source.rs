@@ -138,7 +138,7 @@ pub struct WebhookSourceSpec {
     #[schemars(length(max = 64), inner(length(min = 1, max = 63)))]
     pub readers: Vec<String>,
     /// How long rows stay after they were received, in whole days or weeks: `90d`, `12w`. They go a
-    /// day at a time, once all of that day is older, and a shorter time drops what is older at once.
+    /// partition at a time, once all of it is older, and a shorter time drops what is older at once.
     /// Default: for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 5))]
@@ -149,6 +149,11 @@ pub struct WebhookSourceSpec {
         )
     )]
     pub retention: Option<String>,
+    /// How long a time (UTC) each partition of the rows holds. A change takes effect behind the
+    /// partitions that are there already. Default: `Day` with a retention of at most 90 days, else
+    /// `Month`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_by: Option<PartitionBy>,
     /// What becomes of the rows when this object is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
@@ -174,6 +179,17 @@ pub enum DeletionPolicy {
     Retain,
     /// They are dropped, with their schema.
     Delete,
+}
+
+/// How long a time one partition holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PartitionBy {
+    /// One hour, for very many events and a short retention.
+    Hour,
+    /// One day.
+    Day,
+    /// One month of the calendar.
+    Month,
 }
 
 /// What the operator has found.

@@ -265,5 +265,6 @@ fn desired(cluster: &ClusterName, draft: &SourceDraft) -> DesiredSource {
         header_columns: draft.settings.header_columns.clone(),
         readers: Vec::new(),
         retention_days: None,
+        partition_by: None,
     }
 }

@@ -67,6 +67,7 @@ impl Pooled {
             header_columns: Vec::new(),
             readers: Vec::new(),
             retention_days: None,
+            partition_by: None,
         }];
         let mut ingest = None;
         for is_first in [true, false] {
@@ -287,6 +288,7 @@ async fn dropped_through(pooled: &Pooled) {
         header_columns: Vec::new(),
         readers: Vec::new(),
         retention_days: None,
+        partition_by: None,
     });
     let added = warehouse
         .ensure_sources(&cluster, &desired, None)

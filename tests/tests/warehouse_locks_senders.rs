@@ -108,6 +108,7 @@ fn desired(name: &str, headers: &[&str]) -> DesiredSource {
         header_columns: headers.iter().map(column).collect(),
         readers: Vec::new(),
         retention_days: None,
+        partition_by: None,
     }
 }
 

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use jiff::civil::Date;
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use crate::apply::{column, field, read};
 use crate::error::Error;
+use crate::partitions::TABLE_NAME;
+use crate::ranges::{PartitionBy, Range};
 
 /// Comments that mark what is ours, by the name of what exists.
 pub(crate) type Marks = BTreeMap<String, Option<String>>;
@@ -18,6 +22,12 @@ pub(crate) type Marks = BTreeMap<String, Option<String>>;
 pub(crate) const LACKS_LAYOUT: &str = "NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n \
      ON n.oid = c.relnamespace WHERE n.nspname = 'trunkline' AND c.relname = 'layout')";
 
+/// Reads the range of a leaf `c`, a row of `pg_class`, as an array of two texts: NULL where it is
+/// another kind of range. The texts are as the session writes times, so that neither its time zone
+/// nor its style of dates matters when it reads them back.
+pub(crate) const LEAF_BOUNDS: &str = "regexp_match(pg_get_expr(c.relpartbound, c.oid), \
+     '^FOR VALUES FROM \\(''([^'']+)''\\) TO \\(''([^'']+)''\\)$')";
+
 /// A row of `trunkline.sources`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SourceRow {
@@ -26,6 +36,7 @@ pub(crate) struct SourceRow {
     pub(crate) cluster: String,
     pub(crate) schema: String,
     pub(crate) removed: bool,
+    pub(crate) partition_by: PartitionBy,
 }
 
 /// The layout's version: None in a database that has none, 0 when its creation was cut short.
@@ -60,16 +71,18 @@ pub(crate) async fn layout_version_if_any(client: &Client) -> Result<Option<i32>
 /// Every source that has storage, removed ones included.
 pub(crate) async fn sources(client: &Client) -> Result<Vec<SourceRow>, Error> {
     let doing = "read trunkline.sources";
-    let sql = "SELECT bucket, source, cluster, schema, removed_at IS NOT NULL \
+    let sql = "SELECT bucket, source, cluster, schema, removed_at IS NOT NULL, partition_by \
                FROM trunkline.sources ORDER BY bucket";
     let rows = read(client, doing, sql, &[]).await?;
     let source_row = |row: &Row| {
+        let partition_by: &str = field(row, doing, 5)?;
         Ok(SourceRow {
             bucket: field(row, doing, 0)?,
             source: field(row, doing, 1)?,
             cluster: field(row, doing, 2)?,
             schema: field(row, doing, 3)?,
             removed: field(row, doing, 4)?,
+            partition_by: PartitionBy::from_catalog(partition_by),
         })
     };
     rows.iter().map(source_row).collect()
@@ -118,14 +131,16 @@ pub(crate) async fn attachments(
     table: &str,
 ) -> Result<Vec<(String, Attachment)>, Error> {
     let doing = format!("look at the partitions of {above}");
-    let sql = "SELECT 'trunkline_data.' || c.relname, i.inhdetachpending \
-               FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
-               JOIN pg_namespace n ON n.oid = c.relnamespace \
-               WHERE i.inhparent = to_regclass($1) AND n.nspname = 'trunkline_data' \
-               AND c.relname ~ '^bucket_[0-9]+(_[0-9]{8})?$' \
-               AND (i.inhdetachpending OR 'trunkline_data.' || c.relname = $2)";
+    let sql = format!(
+        "SELECT 'trunkline_data.' || c.relname, i.inhdetachpending \
+         FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+         JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE i.inhparent = to_regclass($1) AND n.nspname = 'trunkline_data' \
+         AND c.relname ~ '{TABLE_NAME}' \
+         AND (i.inhdetachpending OR 'trunkline_data.' || c.relname = $2)"
+    );
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&above, Type::TEXT), (&table, Type::TEXT)];
-    let rows = read(client, &doing, sql, &parameters).await?;
+    let rows = read(client, &doing, &sql, &parameters).await?;
     let attachment = |row: &Row| {
         let attachment = if field(row, &doing, 1)? {
             Attachment::DetachPending
@@ -140,12 +155,52 @@ pub(crate) async fn attachments(
 /// The names of the leaves of a bucket, attached to it or not, within `trunkline_data`.
 pub(crate) async fn leaves(client: &Client, bucket: i32) -> Result<Vec<String>, Error> {
     let doing = "look for the partitions of a source";
-    let sql = "SELECT c.relname::text FROM pg_class c \
-               JOIN pg_namespace n ON n.oid = c.relnamespace \
-               WHERE n.nspname = 'trunkline_data' AND c.relkind = 'r' \
-               AND c.relname ~ ('^bucket_' || $1::text || '_[0-9]{8}$') ORDER BY 1";
-    let rows = read(client, doing, sql, &[(&bucket.to_string(), Type::TEXT)]).await?;
+    let sql = format!(
+        "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = 'trunkline_data' AND c.relkind = 'r' AND c.relname ~ '{TABLE_NAME}' \
+         AND starts_with(c.relname::text, $1) ORDER BY 1"
+    );
+    let prefix = format!("bucket_{bucket}_");
+    let rows = read(client, doing, &sql, &[(&prefix, Type::TEXT)]).await?;
     rows.iter().map(|row| field(row, doing, 0)).collect()
+}
+
+/// The ranges that these buckets hold, without those that ended before anything can still be written
+/// to them. One that is being detached is among them, since nothing can be attached in its place yet.
+pub(crate) async fn ranges(
+    client: &Client,
+    buckets: &[i32],
+) -> Result<BTreeMap<i32, Vec<Range>>, Error> {
+    let doing = "read the ranges of partitions";
+    let mut ranges: BTreeMap<i32, Vec<Range>> = BTreeMap::new();
+    if buckets.is_empty() {
+        return Ok(ranges);
+    }
+    let sql = format!(
+        "SELECT bucket, (extract(epoch FROM s) * 1000000)::bigint, \
+         (extract(epoch FROM e) * 1000000)::bigint \
+         FROM (SELECT w.bucket, r.bounds[1]::timestamptz, r.bounds[2]::timestamptz \
+         FROM unnest($1) AS w(bucket) \
+         JOIN pg_inherits i ON i.inhparent = to_regclass('trunkline_data.bucket_' || w.bucket) \
+         JOIN pg_class c ON c.oid = i.inhrelid \
+         CROSS JOIN LATERAL {LEAF_BOUNDS} AS r(bounds)) AS ranges(bucket, s, e) \
+         WHERE isfinite(s) AND isfinite(e) AND e > now() - interval '48 hours'"
+    );
+    let rows = read(client, doing, &sql, &[(&buckets, Type::INT4_ARRAY)]).await?;
+    for row in &rows {
+        let (start, end): (i64, i64) = (field(row, doing, 1)?, field(row, doing, 2)?);
+        // What our calendar does not reach is in nobody's way.
+        if let (Some(start), Some(end)) = (utc(start), utc(end)) {
+            let of_bucket = ranges.entry(field(row, doing, 0)?).or_default();
+            of_bucket.push(Range { start, end });
+        }
+    }
+    Ok(ranges)
+}
+
+fn utc(microseconds: i64) -> Option<DateTime> {
+    let time = Timestamp::from_microsecond(microseconds).ok()?;
+    Some(TimeZone::UTC.to_datetime(time))
 }
 
 /// The comments of those of `names` that are schemas.
@@ -172,19 +227,21 @@ async fn marks(client: &Client, doing: &str, sql: &str, names: &[&str]) -> Resul
 /// Tables of ours in `trunkline_data` that hang on nothing: a run ended before it attached them.
 pub(crate) async fn detached_tables(client: &Client) -> Result<Vec<String>, Error> {
     let doing = "look for detached tables";
-    let sql = "SELECT 'trunkline_data.' || quote_ident(c.relname) FROM pg_class c \
-               JOIN pg_namespace n ON n.oid = c.relnamespace \
-               WHERE n.nspname = 'trunkline_data' AND c.relkind IN ('r', 'p') \
-               AND NOT c.relispartition AND c.relname ~ '^bucket_[0-9]+(_[0-9]{8})?$'";
-    let rows = read(client, doing, sql, &[]).await?;
+    let sql = format!(
+        "SELECT 'trunkline_data.' || c.relname FROM pg_class c \
+         JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = 'trunkline_data' AND c.relkind IN ('r', 'p') \
+         AND NOT c.relispartition AND c.relname ~ '{TABLE_NAME}'"
+    );
+    let rows = read(client, doing, &sql, &[]).await?;
     rows.iter().map(|row| field(row, doing, 0)).collect()
 }
 
-/// Today by the database's clock, in UTC: partitions are made by `received_at`, which is that
+/// The time in UTC by the database's clock: partitions are made by `received_at`, which is that
 /// clock's.
-pub(crate) async fn today(client: &Client) -> Result<Date, Error> {
+pub(crate) async fn now(client: &Client) -> Result<DateTime, Error> {
     let doing = "read the database's clock";
-    let sql = "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD')";
+    let sql = "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS')";
     let rows = read(client, doing, sql, &[]).await?;
     let text: String = column(&rows, doing, 0)?;
     text.parse().map_err(|_| Error::Clock(text))

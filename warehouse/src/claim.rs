@@ -9,6 +9,8 @@ use trunkline_model::names::{ClusterName, SchemaName, SourceName, quote_literal}
 use crate::apply::CURRENT_ROLE;
 use crate::catalog::SourceRow;
 use crate::error::SourceError;
+use crate::ranges::PartitionBy;
+use crate::sources::{DesiredSource, NEW_PARTITION_BY};
 use crate::step::{Step, Test};
 
 /// Sources with a bucket of their own that one database carries. Measured: at 1,000 with 30 leaves
@@ -99,47 +101,53 @@ pub(crate) fn judge(
 }
 
 /// Writes a new source into the catalog, which gives it its bucket.
-pub(crate) fn record_new(
-    source: &SourceName,
-    cluster: &ClusterName,
-    schema: &SchemaName,
-    url: Option<&str>,
-) -> Step {
-    let name = source.to_string();
+pub(crate) fn record_new(cluster: &ClusterName, source: &DesiredSource) -> Step {
+    let (name, schema) = (source.name.to_string(), source.schema.as_str());
+    let partition_by = source.partition_by.unwrap_or(NEW_PARTITION_BY);
     Step {
-        what: format!("record source {source}"),
+        what: format!("record source {name}"),
         needed: Test::new(
             "NOT EXISTS (SELECT FROM trunkline.sources WHERE source = $1 OR schema = $2)",
-            [&name, schema.as_str()],
+            [&name, schema],
         ),
         sql: format!(
-            "INSERT INTO trunkline.sources (source, cluster, schema, url) \
-             VALUES ({}, {}, {}, {})",
+            "INSERT INTO trunkline.sources (source, cluster, schema, url, partition_by) \
+             VALUES ({}, {}, {}, {}, {})",
             quote_literal(&name),
             quote_literal(&cluster.to_string()),
-            quote_literal(schema.as_str()),
-            literal_or_null(url)
+            quote_literal(schema),
+            literal_or_null(source.url.as_deref()),
+            quote_literal(partition_by.as_str())
         ),
         fix: rights(),
     }
 }
 
 /// Writes what may have changed of a source that is served.
-pub(crate) fn record_current(bucket: i32, cluster: &ClusterName, url: Option<&str>) -> Step {
+pub(crate) fn record_current(bucket: i32, cluster: &ClusterName, source: &DesiredSource) -> Step {
     let (number, cluster) = (bucket.to_string(), cluster.to_string());
+    let url = source.url.as_deref();
+    let partition_by = source.partition_by.map(PartitionBy::as_str);
     Step {
-        what: format!("record URL and cluster of bucket {bucket}"),
-        // A blank is never NULL, and no URL is empty.
+        what: format!("record what is served from bucket {bucket}"),
+        // A blank is never NULL, and no URL and no width is empty.
         needed: Test::new(
             "EXISTS (SELECT FROM trunkline.sources WHERE bucket = $1::integer \
-             AND (removed_at IS NOT NULL OR cluster <> $2 OR coalesce(url, '') <> $3))",
-            [&number, &cluster, url.unwrap_or_default()],
+             AND (removed_at IS NOT NULL OR cluster <> $2 OR coalesce(url, '') <> $3 \
+             OR $4 <> '' AND partition_by <> $4))",
+            [
+                &number,
+                &cluster,
+                url.unwrap_or_default(),
+                partition_by.unwrap_or_default(),
+            ],
         ),
         sql: format!(
-            "UPDATE trunkline.sources SET removed_at = NULL, cluster = {}, url = {} \
-             WHERE bucket = {bucket}",
+            "UPDATE trunkline.sources SET removed_at = NULL, cluster = {}, url = {}, \
+             partition_by = {} WHERE bucket = {bucket}",
             quote_literal(&cluster),
-            literal_or_null(url)
+            literal_or_null(url),
+            partition_by.map_or_else(|| "partition_by".to_owned(), quote_literal)
         ),
         fix: rights(),
     }
@@ -180,6 +188,7 @@ mod tests {
             cluster: owned(cluster),
             schema: owned(schema),
             removed,
+            partition_by: PartitionBy::Day,
         }
     }
 
@@ -274,16 +283,29 @@ mod tests {
 
     #[test]
     fn values_are_quoted() {
-        let step = record_current(3, &"a/main".parse().unwrap(), Some("http://h/it's"));
+        let cluster = "a/main".parse().unwrap();
+        let record = |url: Option<&str>, partition_by| {
+            let source = DesiredSource {
+                name: "a/shop".parse().unwrap(),
+                schema: "shop".parse().unwrap(),
+                url: url.map(str::to_owned),
+                body: trunkline_model::request::BodyFormat::Json,
+                header_columns: Vec::new(),
+                readers: Vec::new(),
+                retention_days: None,
+                partition_by,
+            };
+            record_current(3, &cluster, &source).sql
+        };
+        let sql = record(Some("http://h/it's"), Some(PartitionBy::Month));
         assert!(
-            step.sql.contains("url = 'http://h/it''s' WHERE bucket = 3"),
-            "{}",
-            step.sql
+            sql.contains("url = 'http://h/it''s', partition_by = 'Month' WHERE bucket = 3"),
+            "{sql}"
         );
+        let sql = record(None, None);
         assert!(
-            record_current(3, &"a/main".parse().unwrap(), None)
-                .sql
-                .contains("url = NULL")
+            sql.contains("url = NULL, partition_by = partition_by WHERE"),
+            "{sql}"
         );
     }
 }

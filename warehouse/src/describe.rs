@@ -23,8 +23,8 @@ pub struct Statement {
     pub sql: String,
 }
 
-/// What [`crate::Warehouse`] would run, in this order, in an empty database `database` on the day
-/// `today` (UTC): the layout, the ingesters' role and `desired` as the sources of `cluster`.
+/// What [`crate::Warehouse`] would run, in this order, in an empty database `database` as the day
+/// `today` (UTC) begins: the layout, the ingesters' role and `desired` as the sources of `cluster`.
 ///
 /// On a database that is not empty only what it lacks is run, and buckets, which are counted from 1
 /// here, have other numbers. The readers are taken to exist. The ingesters' login, where it is ours,
@@ -41,20 +41,14 @@ pub fn describe(
         cluster,
         database,
         roles,
-        today,
+        now: today.at(0, 0, 0, 0),
     };
     let mut steps = layout::from_nothing(database);
     steps.extend(ingest::steps(roles, database));
     let readers = desired.iter().flat_map(|source| source.readers.clone());
     let readers: Marks = readers.map(|role| (role, None)).collect();
     for (bucket, source) in (1..).zip(desired) {
-        let url = source.url.as_deref();
-        steps.push(claim::record_new(
-            &source.name,
-            cluster,
-            &source.schema,
-            url,
-        ));
+        steps.push(claim::record_new(cluster, source));
         steps.extend(new_source(place, source, bucket, &readers));
     }
     steps.into_iter().map(statement).collect()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::civil::Date;
+use jiff::civil::DateTime;
 use tokio_postgres::Client;
 use trunkline_model::names::ClusterName;
 
@@ -18,8 +18,8 @@ pub(crate) struct Place<'a> {
     pub(crate) cluster: &'a ClusterName,
     pub(crate) database: &'a str,
     pub(crate) roles: &'a Roles,
-    /// By the database's clock.
-    pub(crate) today: Date,
+    /// By the database's clock, in UTC.
+    pub(crate) now: DateTime,
 }
 
 impl Place<'_> {

@@ -51,6 +51,11 @@ const MIGRATIONS: &[Migration] = &[
         what: "create trunkline.dropped_partitions",
         sql: || retention::CATALOG.to_owned(),
     },
+    Migration {
+        version: 4,
+        what: "add column partition_by to trunkline.sources",
+        sql: || PARTITION_BY.to_owned(),
+    },
 ];
 
 /// The version that this program brings a database to.
@@ -238,6 +243,13 @@ COMMENT ON COLUMN trunkline.webhook_sources.cluster IS 'The WebhookCluster that 
 COMMENT ON COLUMN trunkline.webhook_sources.relation IS 'The view with its events.';
 REVOKE ALL ON trunkline.events, trunkline.sources, trunkline.webhook_sources FROM PUBLIC";
 
+/// How long a time the next partitions of a source hold. Before there was a choice, it was a day.
+const PARTITION_BY: &str = "\
+ALTER TABLE trunkline.sources ADD COLUMN partition_by text NOT NULL DEFAULT 'Day' \
+CHECK (partition_by IN ('Hour', 'Day', 'Month'));
+COMMENT ON COLUMN trunkline.sources.partition_by IS \
+'How long a time (UTC) each partition holds that is made from now on'";
+
 /// Which rights to read were given by us, so that only these are taken back.
 const READERS: &str = "\
 CREATE TABLE trunkline.readers (
@@ -304,7 +316,7 @@ mod tests {
     fn a_new_column_comes_with_a_new_version() {
         assert_eq!(
             (known_version(), COLUMNS.len()),
-            (3, 20),
+            (4, 20),
             "add a migration, even one that does nothing else: a program that does not know the \
              column would make the views anew without it"
         );

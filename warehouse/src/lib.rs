@@ -5,7 +5,7 @@
 //! trunkline.dropped_partitions               what retention has dropped
 //! trunkline.events                           parent of all rows, LIST (bucket)
 //!   trunkline_data.bucket_7                  one source, RANGE (received_at)
-//!     trunkline_data.bucket_7_20261124       one day, UTC
+//!     trunkline_data.bucket_7_20261124       one day (or hour, or month), UTC
 //! trunkline.webhook_sources                  what a reader may read
 //! segment.events                             view on bucket 7, for people
 //! ```
@@ -31,6 +31,7 @@ mod ingest;
 mod layout;
 mod partitions;
 mod preflight;
+mod ranges;
 mod readers;
 mod removal;
 mod retention;
@@ -48,6 +49,7 @@ pub use describe::{Statement, describe};
 pub use error::{Error, ForeignRole, SourceError};
 pub use ingest::Ingest;
 pub use preflight::{FailoverLoses, NotDurable, Preflight, durability, failover};
+pub use ranges::PartitionBy;
 pub use removal::Dropped;
 pub use roles::Roles;
 pub use sources::{DesiredSource, Provisioned, SourceResults};
@@ -157,17 +159,17 @@ impl Warehouse {
         roles: Option<&Roles>,
     ) -> Result<SourceResults, Error> {
         let lease = self.connection.lease().await?;
-        let (server, today, ()) = tokio::try_join!(
+        let (server, now, ()) = tokio::try_join!(
             biased;
             preflight::preflight(&lease),
-            catalog::today(&lease),
+            catalog::now(&lease),
             layout::require(&lease)
         )?;
         let place = found::Place {
             cluster,
             database: &server.database,
             roles: &Roles::in_effect(roles, &server)?,
-            today,
+            now,
         };
         let results = sources::ensure(&lease, place, desired).await?;
         lease.give_back();
@@ -225,16 +227,15 @@ impl Warehouse {
         Ok(report)
     }
 
-    /// Makes the partitions of the coming days. To be called every hour; ingestion survives a week
-    /// without.
+    /// Makes the partitions of the time to come. To be called every hour; ingestion survives two
+    /// days without, and a week where partitions hold a day.
     ///
     /// # Errors
     /// When the database is not reached or not prepared; the server's refusals.
     pub async fn maintain(&self) -> Result<Report, Error> {
         let lease = self.connection.lease().await?;
-        let (today, ()) =
-            tokio::try_join!(biased; catalog::today(&lease), layout::require(&lease))?;
-        let report = sources::maintain(&lease, today).await?;
+        let (now, ()) = tokio::try_join!(biased; catalog::now(&lease), layout::require(&lease))?;
+        let report = sources::maintain(&lease, now).await?;
         lease.give_back();
         Ok(report)
     }

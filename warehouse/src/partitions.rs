@@ -1,4 +1,5 @@
-//! Storage of one source: its bucket under `trunkline.events`, and the daily leaves under that.
+//! Storage of one source: its bucket under `trunkline.events`, and the leaves under that, each for a
+//! range of time.
 //!
 //! Invariants:
 //! - A table is built complete and detached, and attached last. ATTACH takes SHARE UPDATE EXCLUSIVE
@@ -6,23 +7,14 @@
 //!   takes ACCESS EXCLUSIVE and stalls every sender behind one open SELECT.
 //! - No default partition on any level: it would make every later ATTACH take ACCESS EXCLUSIVE on
 //!   it, and DETACH CONCURRENTLY impossible.
-//! - Bounds are written with their offset from UTC; a bound without one means another moment in
-//!   another session's time zone, and overlaps the day beside it.
 
-use jiff::ToSpan;
-use jiff::civil::Date;
+use jiff::civil::DateTime;
 use trunkline_model::names::{SourceName, quote_literal};
 
 use crate::apply::CURRENT_ROLE;
 use crate::layout::EVENTS;
+use crate::ranges::{PartitionBy, Range};
 use crate::step::{Step, Test};
-
-/// Days before today that have a leaf: a transaction that began before midnight writes to
-/// yesterday.
-const DAYS_BEHIND: i32 = 1;
-
-/// Days after today that have a leaf: how long ingestion survives without maintenance.
-const DAYS_AHEAD: i32 = 7;
 
 /// Settings of each leaf. Rows are only ever inserted: freezing them at the first vacuum costs
 /// nearly nothing, later it costs the leaf's size in WAL. A fixed threshold, because a share of the
@@ -36,9 +28,9 @@ pub(crate) fn bucket_table(bucket: i32) -> String {
     format!("trunkline_data.bucket_{bucket}")
 }
 
-fn leaf_table(bucket: i32, day: Date) -> String {
-    format!("{}_{}", bucket_table(bucket), day.strftime("%Y%m%d"))
-}
+/// What the names of tables in `trunkline_data` look like, as a regular expression: a bucket's, or a
+/// leaf's with the beginning of its range.
+pub(crate) const TABLE_NAME: &str = "^bucket_[0-9]+(_[0-9]{6}([0-9]{2}){0,2})?$";
 
 /// The bucket's table, detached.
 pub(crate) fn create_bucket(bucket: i32, source: &SourceName) -> Step {
@@ -87,43 +79,45 @@ pub(crate) fn finish_detach(above: &str, table: &str) -> Step {
     }
 }
 
-/// Every leaf that a bucket has to have on the day `today`, two steps each.
+/// Every leaf that a bucket has to have by `now` and lacks beside those that hold `taken`, two steps
+/// each.
 ///
 /// The second attaches whatever the first one of this run or of an earlier one made.
-pub(crate) fn leaves(bucket: i32, today: Date) -> Vec<Step> {
-    (-DAYS_BEHIND..=DAYS_AHEAD)
-        .filter_map(|offset| {
-            let day = today.checked_add(offset.days()).ok()?;
-            Some((day, day.tomorrow().ok()?))
-        })
-        .flat_map(|(day, next)| [create_leaf(bucket, day), attach_leaf(bucket, day, next)])
-        .collect()
+pub(crate) fn leaves(bucket: i32, by: PartitionBy, now: DateTime, taken: &[Range]) -> Vec<Step> {
+    let steps = |range: Range| {
+        let above = bucket_table(bucket);
+        let table = format!("{above}_{}", by.suffix(range));
+        [
+            create_leaf(&table, &above),
+            attach_leaf(&table, &above, range),
+        ]
+    };
+    let missing = by.missing(now, taken);
+    missing.into_iter().flat_map(steps).collect()
 }
 
-fn create_leaf(bucket: i32, day: Date) -> Step {
-    let (table, above) = (leaf_table(bucket, day), bucket_table(bucket));
+fn create_leaf(table: &str, above: &str) -> Step {
     Step {
         what: format!("create {table}"),
-        needed: is_missing(&table),
+        needed: is_missing(table),
         sql: format!(
             "CREATE TABLE {table} (LIKE {above} INCLUDING DEFAULTS) WITH ({LEAF_STORAGE});\n\
              CREATE INDEX ON {table} (received_at)"
         ),
-        fix: own(&above),
+        fix: own(above),
     }
 }
 
-fn attach_leaf(bucket: i32, day: Date, next: Date) -> Step {
-    let (table, above) = (leaf_table(bucket, day), bucket_table(bucket));
+fn attach_leaf(table: &str, above: &str, range: Range) -> Step {
     Step {
         what: format!("attach {table}"),
         // NULL for a table that is missing, and for one that hangs on nothing.
-        needed: Test::new("pg_partition_root(to_regclass($1)) IS NULL", [&table]),
+        needed: Test::new("pg_partition_root(to_regclass($1)) IS NULL", [table]),
         sql: format!(
-            "ALTER TABLE {above} ATTACH PARTITION {table} \
-             FOR VALUES FROM ('{day} 00:00:00+00') TO ('{next} 00:00:00+00')"
+            "ALTER TABLE {above} ATTACH PARTITION {table} FOR VALUES {}",
+            range.bounds()
         ),
-        fix: own(&above),
+        fix: own(above),
     }
 }
 
@@ -140,25 +134,14 @@ mod tests {
     use super::*;
 
     fn steps() -> Vec<Step> {
-        leaves(7, "2026-12-31".parse().unwrap())
-    }
-
-    #[test]
-    fn leaves_reach_from_yesterday_to_a_week_ahead() {
-        let created: Vec<_> = steps()
-            .iter()
-            .step_by(2)
-            .map(|step| step.what.clone())
-            .collect();
-        assert_eq!(created.len(), 9);
-        assert_eq!(created[0], "create trunkline_data.bucket_7_20261230");
-        assert_eq!(created[8], "create trunkline_data.bucket_7_20270107");
+        let now = "2026-12-31T12:00:00".parse().unwrap();
+        leaves(7, PartitionBy::Day, now, &[])
     }
 
     #[test]
     fn a_leaf_is_built_complete_and_attached_last() {
         let [create, attach] = &steps()[2..4] else {
-            panic!("two steps a day")
+            panic!("two steps a leaf")
         };
         assert_eq!(
             create.sql,

@@ -213,6 +213,7 @@ mod tests {
             cluster: "a/main".to_owned(),
             schema: "shop".to_owned(),
             removed: true,
+            partition_by: crate::ranges::PartitionBy::Day,
         };
         let leaves = [
             "bucket_7_20261124".to_owned(),

@@ -18,10 +18,10 @@ use trunkline_model::names::{ClusterName, SourceName, quote_literal};
 use trunkline_pgconn::Target;
 
 use crate::apply::{CURRENT_ROLE, field, read, run_or_fail};
-use crate::catalog;
+use crate::catalog::{self, LEAF_BOUNDS};
 use crate::detach::detach;
 use crate::error::Error;
-use crate::partitions::{bucket_table, own};
+use crate::partitions::{TABLE_NAME, bucket_table, own};
 use crate::removal::run;
 use crate::sources::DesiredSource;
 use crate::step::{PendingReason, PendingStep, Report, Step, Test};
@@ -157,24 +157,23 @@ async fn unfinished(
 
 /// Partitions that are attached and older than the retention of their source, the oldest first.
 ///
-/// The bounds are read back as the session wrote them, so that neither its time zone nor its style
-/// of dates matters. A day has 24 hours: a calendar's day has 23 or 25 in some zones.
+/// A day has 24 hours: a calendar's day has 23 or 25 in some zones.
 async fn expired(
     client: &Client,
     sources: &BTreeMap<i32, &DesiredSource>,
 ) -> Result<Vec<Expired>, Error> {
     let doing = "look for partitions that are older than their retention";
-    let sql = "SELECT w.bucket, c.relname::text, r.bounds[1]::timestamptz::text, \
-               r.bounds[2]::timestamptz::text, w.days \
-               FROM unnest($1, $2) AS w(bucket, days) \
-               JOIN pg_inherits i ON i.inhparent = to_regclass('trunkline_data.bucket_' || w.bucket) \
-               JOIN pg_class c ON c.oid = i.inhrelid \
-               JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'trunkline_data' \
-               CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), \
-               '^FOR VALUES FROM \\(''([^'']+)''\\) TO \\(''([^'']+)''\\)$') AS r(bounds) \
-               WHERE NOT i.inhdetachpending AND c.relname ~ '^bucket_[0-9]+_[0-9]{8}$' \
-               AND r.bounds[2]::timestamptz <= now() - make_interval(hours => 24 * w.days) \
-               ORDER BY r.bounds[2]::timestamptz, w.bucket";
+    let sql = format!(
+        "SELECT w.bucket, c.relname::text, r.bounds[1]::timestamptz::text, \
+         r.bounds[2]::timestamptz::text, w.days FROM unnest($1, $2) AS w(bucket, days) \
+         JOIN pg_inherits i ON i.inhparent = to_regclass('trunkline_data.bucket_' || w.bucket) \
+         JOIN pg_class c ON c.oid = i.inhrelid \
+         JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'trunkline_data' \
+         CROSS JOIN LATERAL {LEAF_BOUNDS} AS r(bounds) \
+         WHERE NOT i.inhdetachpending AND c.relname ~ '{TABLE_NAME}' \
+         AND r.bounds[2]::timestamptz <= now() - make_interval(hours => 24 * w.days) \
+         ORDER BY r.bounds[2]::timestamptz, w.bucket"
+    );
     let (mut buckets, mut days) = (Vec::new(), Vec::new());
     for (bucket, source) in sources {
         if let Some(retention) = source.retention_days {
@@ -187,7 +186,7 @@ async fn expired(
     }
     let parameters: [(&(dyn ToSql + Sync), Type); 2] =
         [(&buckets, Type::INT4_ARRAY), (&days, Type::INT4_ARRAY)];
-    let rows = read(client, doing, sql, &parameters).await?;
+    let rows = read(client, doing, &sql, &parameters).await?;
     rows.iter().map(|row| found(row, doing)).collect()
 }
 

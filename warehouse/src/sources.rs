@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::num::NonZeroU16;
 
-use jiff::civil::Date;
+use jiff::civil::DateTime;
 use tokio_postgres::Client;
 use trunkline_model::headers::HeaderColumn;
 use trunkline_model::names::{ClusterName, RelationName, SchemaName, SourceName};
@@ -19,6 +19,7 @@ use crate::error::{Error, SourceError, chain};
 use crate::found::{Found, Place};
 use crate::layout::{EVENTS, create_schema};
 use crate::partitions;
+use crate::ranges::{PartitionBy, Range};
 use crate::readers::Readers;
 use crate::roles::{self, Role};
 use crate::step::{PendingStep, Report, Step};
@@ -42,6 +43,9 @@ pub struct DesiredSource {
     pub readers: Vec<String>,
     /// How long rows stay, in days of 24 hours; None for ever. See [`crate::Warehouse::drop_expired`].
     pub retention_days: Option<NonZeroU16>,
+    /// How long a time each partition to come holds; what there is stays as it is. None: as the
+    /// catalog knows it, and a day for a source that is new.
+    pub partition_by: Option<PartitionBy>,
 }
 
 /// A source that has storage.
@@ -58,6 +62,9 @@ pub struct Provisioned {
     /// Which of the readers cannot read or cannot be kept from it, why, and what to do about it.
     pub warnings: Vec<String>,
 }
+
+/// What holds for a source that is new and says nothing.
+pub(crate) const NEW_PARTITION_BY: PartitionBy = PartitionBy::Day;
 
 /// Each desired source with what became of it, in the order of the desire.
 pub type SourceResults = Vec<(SourceName, Result<Provisioned, SourceError>)>;
@@ -103,11 +110,16 @@ pub(crate) async fn ensure(
 ) -> Result<SourceResults, Error> {
     let found = Found::read(client, place, desired).await?;
     let buckets = claim_buckets(client, place, &found, desired).await?;
+    let held: Vec<i32> = buckets.iter().flatten().copied().collect();
+    let ranges = catalog::ranges(client, &held).await?;
     let work: Vec<Vec<Work>> = desired
         .iter()
         .zip(&buckets)
         .map(|(source, bucket)| match bucket {
-            Ok(bucket) => existing_work(place, &found, source, *bucket),
+            Ok(bucket) => {
+                let taken = ranges.get(bucket).map_or(&[][..], Vec::as_slice);
+                existing_work(place, &found, source, *bucket, taken)
+            }
             Err(_) => Vec::new(),
         })
         .collect();
@@ -182,19 +194,22 @@ async fn claim_buckets(
 }
 
 /// Leaves ahead for every source that is served.
-pub(crate) async fn maintain(client: &Client, today: Date) -> Result<Report, Error> {
-    let rows = catalog::sources(client).await?;
-    let steps: Vec<_> = rows
-        .iter()
-        .filter(|row| !row.removed)
-        .flat_map(|row| partitions::leaves(row.bucket, today))
-        .collect();
+pub(crate) async fn maintain(client: &Client, now: DateTime) -> Result<Report, Error> {
+    let mut rows = catalog::sources(client).await?;
+    rows.retain(|row| !row.removed);
+    let buckets: Vec<i32> = rows.iter().map(|row| row.bucket).collect();
+    let ranges = catalog::ranges(client, &buckets).await?;
+    let leaves = |row: &SourceRow| {
+        let taken = ranges.get(&row.bucket).map_or(&[][..], Vec::as_slice);
+        partitions::leaves(row.bucket, row.partition_by, now, taken)
+    };
+    let steps: Vec<_> = rows.iter().flat_map(leaves).collect();
     let verdicts = needed(client, &steps.iter().collect::<Vec<_>>()).await?;
     let (mut report, mut failure) = (Report::default(), None);
     for (step, _) in steps.iter().zip(verdicts).filter(|(_, needed)| *needed) {
         match run(client, step).await {
             Ok(outcome) => report.add(step, outcome),
-            // The other sources still get their days.
+            // The other sources still get theirs.
             Err(error) if error.is_local() => failure = failure.or(Some(error)),
             Err(error) => return Err(error),
         }
@@ -212,7 +227,7 @@ async fn record(
     if !matches!(claim, Ok(Claim::New)) {
         return Ok(claim);
     }
-    let step = claim::record_new(&source.name, cluster, &source.schema, source.url.as_deref());
+    let step = claim::record_new(cluster, source);
     match run_or_fail(client, &step).await {
         Ok(_) => Ok(claim),
         Err(error) if error.is_local() => Ok(Err(SourceError::Database(Box::new(error)))),
@@ -226,17 +241,24 @@ fn existing_work(
     found: &Found,
     source: &DesiredSource,
     bucket: i32,
+    taken: &[Range],
 ) -> Vec<Work> {
+    let recorded = found.rows.iter().find(|row| row.bucket == bucket);
+    let partition_by = source
+        .partition_by
+        .or(recorded.map(|row| row.partition_by))
+        .unwrap_or(NEW_PARTITION_BY);
+    let leaves = partitions::leaves(bucket, partition_by, place.now, taken);
     let mut all = vec![Work::Essential(partitions::finish_detach(
         EVENTS,
         &partitions::bucket_table(bucket),
     ))];
-    all.extend(work(place, source, bucket, &found.roles));
+    all.extend(work(place, source, bucket, leaves, &found.roles));
     let relation = source.schema.events();
     let revocations =
         readers(bucket, &relation, None, source).revocations(&found.given, place.database);
     all.extend(revocations.into_iter().map(Work::Reader));
-    let current = claim::record_current(bucket, place.cluster, source.url.as_deref());
+    let current = claim::record_current(bucket, place.cluster, source);
     all.push(Work::Deferrable(current));
     all
 }
@@ -248,7 +270,9 @@ pub(crate) fn new_source(
     bucket: i32,
     existing_roles: &Marks,
 ) -> Vec<Step> {
-    let work = work(place, source, bucket, existing_roles);
+    let partition_by = source.partition_by.unwrap_or(NEW_PARTITION_BY);
+    let leaves = partitions::leaves(bucket, partition_by, place.now, &[]);
+    let work = work(place, source, bucket, leaves, existing_roles);
     work.iter().map(|work| work.step().clone()).collect()
 }
 
@@ -257,6 +281,7 @@ fn work(
     place: Place<'_>,
     source: &DesiredSource,
     bucket: i32,
+    leaves: Vec<Step>,
     existing_roles: &Marks,
 ) -> Vec<Work> {
     let DesiredSource {
@@ -272,11 +297,7 @@ fn work(
         Work::Essential(schema_step),
         Work::Essential(partitions::create_bucket(bucket, name)),
     ];
-    work.extend(
-        partitions::leaves(bucket, place.today)
-            .into_iter()
-            .map(Work::Deferrable),
-    );
+    work.extend(leaves.into_iter().map(Work::Deferrable));
     work.push(Work::Essential(partitions::attach_bucket(bucket)));
     let view = EventsView::new(name, relation.clone(), bucket, *body, header_columns);
     let view_step = view.create_or_replace();

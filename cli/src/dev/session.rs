@@ -203,6 +203,7 @@ impl Session {
                 header_columns: source.header_columns.clone(),
                 readers: Vec::new(),
                 retention_days: source.retention_days,
+                partition_by: Some(source.partition_by),
             })
             .collect()
     }

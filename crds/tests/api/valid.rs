@@ -80,7 +80,7 @@ fn sources_of_every_shape_are_taken() {
         json!({"includeHeaders": {"allow": ["User-Agent"], "deny": ["cookie"]}}),
         json!({"headers": [{"name": "X-A", "column": "a"}, {"name": "x-a", "column": "b"}]}),
         json!({"retention": "90d"}),
-        json!({"retention": "12w"}),
+        json!({"retention": "4w", "partitionBy": "Hour"}),
         json!({"rotationGrace": "1h30m", "retention": null}),
         json!({"rotationGrace": "0s", "readers": ["analysts"]}),
         json!({"verification": {"preset": "github", "mode": "ReportOnly", "secrets": secrets}}),

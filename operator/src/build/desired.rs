@@ -19,6 +19,7 @@ pub fn desired_source(
         header_columns: source.header_columns.clone(),
         readers: readers(cluster_readers, &source.readers),
         retention_days: source.retention_days,
+        partition_by: Some(source.partition_by),
     }
 }
 

@@ -148,6 +148,7 @@ pub(super) fn desired_sources(
                 readers: readers(cluster_readers, &spec.readers),
                 // What an invalid spec says of it may be the mistake.
                 retention_days: None,
+                partition_by: None,
             })
         }
     };

@@ -9,6 +9,7 @@
 mod cluster;
 mod request;
 mod source;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod verification;
@@ -23,6 +24,7 @@ use trunkline_model::headers::{HeaderColumn, HeaderSelection};
 use trunkline_model::names::{ClusterName, SchemaName, SourceName};
 use trunkline_model::request::{BodyFormat, HttpPolicy};
 use trunkline_model::verification::Verification;
+use trunkline_warehouse::PartitionBy;
 
 use crate::manifests::{Located, Manifests};
 use crate::problem::{Collector, Problem, Problems};
@@ -122,6 +124,8 @@ pub struct Source {
     pub readers: Vec<String>,
     /// How long its rows stay, in days; none for ever.
     pub retention_days: Option<NonZeroU16>,
+    /// How long a time each partition of its rows holds.
+    pub partition_by: PartitionBy,
     /// What becomes of its rows when it is deleted.
     pub deletion_policy: DeletionPolicy,
     /// Why it cannot be served although it is valid.

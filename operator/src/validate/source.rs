@@ -1,7 +1,6 @@
 //! Validates a WebhookSource.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroU16;
 
 use trunkline_crds::{HeaderColumn, IncludeHeaders, WebhookSource, WebhookSourceSpec};
 use trunkline_model::columns;
@@ -10,6 +9,7 @@ use trunkline_model::names::{ClusterName, MAX_IDENTIFIER_BYTES, SchemaName, Sour
 use trunkline_model::request::BodyFormat;
 
 use super::request::{body, http};
+use super::storage;
 use super::verification::verification;
 use super::{Source, Unavailable, UnavailableReason};
 use crate::manifests::{Located, Manifests};
@@ -60,7 +60,8 @@ pub(super) fn validate(
     let http = http(&spec.methods, spec.cors.as_ref(), &mut collector);
     let grace_seconds = rotation_grace(&spec.rotation_grace, &mut collector);
     readers(&spec.readers, &mut collector);
-    let retention_days = retention_days(spec.retention.as_deref(), &mut collector);
+    let retention_days = storage::retention_days(spec.retention.as_deref(), &mut collector);
+    let partition_by = storage::partition_by(spec.partition_by, retention_days, &mut collector);
     let verified = verification(name, located, manifests, &mut collector);
     let source = match (schema, verified) {
         (Some(schema), Some(verified)) => Some(Source {
@@ -77,6 +78,7 @@ pub(super) fn validate(
             rotation_grace_seconds: grace_seconds,
             readers: spec.readers.clone(),
             retention_days,
+            partition_by,
             deletion_policy: spec.deletion_policy,
             unavailable: if spec.suspend {
                 Some(suspended(name, located))
@@ -279,32 +281,6 @@ pub(super) fn parse_duration(text: &str) -> Option<i64> {
     (!text.is_empty()).then_some(total)
 }
 
-/// Days of `90d` or `12w`.
-fn retention_days(text: Option<&str>, collector: &mut Collector<'_>) -> Option<NonZeroU16> {
-    let text = text?;
-    let days = parse_days(text);
-    if days.is_none() {
-        collector.add(
-            "spec.retention",
-            format!(
-                "{text:?} is not a time in whole days or weeks; write one like 90d or 12w, at most \
-                 9999d or 999w, or leave it out to keep rows for ever"
-            ),
-        );
-    }
-    days
-}
-
-fn parse_days(text: &str) -> Option<NonZeroU16> {
-    let (digits, days_each, most) = match text.strip_suffix('d') {
-        Some(digits) => (digits, 1, 9999),
-        None => (text.strip_suffix('w')?, 7, 999),
-    };
-    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
-    let count: u16 = digits.parse().ok().filter(|count| *count <= most)?;
-    NonZeroU16::new(count * days_each).filter(|_| is_plain)
-}
-
 fn readers(readers: &[String], collector: &mut Collector<'_>) {
     for (index, reader) in readers.iter().enumerate() {
         if reader.is_empty() || reader.len() > MAX_IDENTIFIER_BYTES || reader.contains('\0') {
@@ -319,32 +295,6 @@ fn readers(readers: &[String], collector: &mut Collector<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_retention_is_in_whole_days_or_weeks() {
-        let cases = [
-            ("1d", Some(1)),
-            ("90d", Some(90)),
-            ("9999d", Some(9999)),
-            ("12w", Some(84)),
-            ("999w", Some(6993)),
-            ("0d", None),
-            ("007d", None),
-            ("+7d", None),
-            ("10000d", None),
-            ("1000w", None),
-            ("90", None),
-            ("d", None),
-            ("", None),
-            ("24h", None),
-            ("1.5d", None),
-            ("90 d", None),
-            ("99999999999d", None),
-        ];
-        for (text, days) in cases {
-            assert_eq!(parse_days(text).map(NonZeroU16::get), days, "{text:?}");
-        }
-    }
 
     #[test]
     fn durations_are_read_as_kubernetes_writes_them() {

@@ -59,6 +59,24 @@ fn defaults_make_a_complete_source() {
 }
 
 #[test]
+fn partitions_are_as_wide_as_the_manifest_says_or_as_the_retention_asks_for() {
+    for (spec, expected) in [
+        ("", PartitionBy::Month),
+        ("retention: 90d,", PartitionBy::Day),
+        ("retention: 13w,", PartitionBy::Month),
+        ("retention: 31d, partitionBy: Hour,", PartitionBy::Hour),
+        ("retention: 1d, partitionBy: Month,", PartitionBy::Month),
+        ("partitionBy: Day,", PartitionBy::Day),
+    ] {
+        assert_eq!(
+            only(&signed(spec)).unwrap().partition_by,
+            expected,
+            "{spec}"
+        );
+    }
+}
+
+#[test]
 fn header_names_are_kept_in_lower_case() {
     let source = only(&signed(
         "includeHeaders: {allow: [User-Agent], deny: [X-A]}, \
@@ -95,6 +113,15 @@ fn a_wrong_source_is_refused_with_field_and_fix() {
             "spec.schema: schema \"public\" is reserved",
         ),
         (format!("{none}, schema: My-Schema"), "spec.schema"),
+        (
+            format!("{none}, partitionBy: Hour"),
+            "spec.partitionBy: Hour makes 8,760 partitions a year and needs spec.retention of at \
+             most 31d",
+        ),
+        (
+            format!("{none}, partitionBy: Hour, retention: 5w"),
+            "spec.partitionBy: Hour",
+        ),
         (
             format!("{none}, includeHeaders: {{allow: ['a b']}}"),
             "spec.includeHeaders.allow[0]",

@@ -11,7 +11,7 @@ use trunkline_model::headers::HeaderColumn;
 use trunkline_model::names::ClusterName;
 use trunkline_model::request::BodyFormat;
 use trunkline_model::secret::SecretBytes;
-use trunkline_warehouse::{DesiredSource, Provisioned, SourceError, Warehouse};
+use trunkline_warehouse::{DesiredSource, PartitionBy, Provisioned, SourceError, Warehouse};
 
 /// The server of this binary. It is stopped when the process ends: a static is never dropped, but
 /// the server's watchdog sees the process go.
@@ -128,6 +128,7 @@ pub(crate) fn source(name: &str) -> DesiredSource {
         header_columns: Vec::new(),
         readers: Vec::new(),
         retention_days: None,
+        partition_by: Some(PartitionBy::Day),
     }
 }
 

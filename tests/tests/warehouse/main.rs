@@ -11,6 +11,7 @@ mod connect;
 mod describe;
 mod harness;
 mod layout;
+mod partitions;
 mod readers;
 mod removal;
 mod retention;

@@ -140,6 +140,43 @@ async fn a_day_goes_once_all_of_it_is_older_and_whatever_the_session_calls_it() 
 }
 
 #[tokio::test]
+async fn a_month_and_an_hour_go_as_a_whole_too() {
+    let database = Database::new().await;
+    let warehouse = database.prepared().await;
+    let admin = database.admin().await;
+    let bucket = ensure_one(&warehouse, kept("shop", 2)).await.bucket;
+    // Two that are older and one that ends too late: its last hour is not two days old yet.
+    let sql = format!(
+        "SELECT 'bucket_{bucket}_' || to_char(s, f), s, e FROM \
+         date_trunc('hour', now() AT TIME ZONE 'UTC') AS hour, LATERAL (VALUES \
+         ('YYYYMM', date_trunc('month', hour) - interval '2 months', \
+         date_trunc('month', hour) - interval '1 month'), \
+         ('YYYYMMDDHH24', hour - interval '72 hours', hour - interval '71 hours'), \
+         ('YYYYMMDDHH24', hour - interval '71 hours', hour - interval '47 hours')) AS leaf(f, s, e)"
+    );
+    let mut leaves = Vec::new();
+    for line in rows(&admin, &sql).await {
+        let [leaf, start, end] = line.split('|').collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
+        run(
+            &admin,
+            &format!(
+                "CREATE TABLE trunkline_data.{leaf} PARTITION OF trunkline_data.bucket_{bucket} \
+                 FOR VALUES FROM ('{start}+00') TO ('{end}+00')"
+            ),
+        )
+        .await;
+        leaves.push(leaf.to_owned());
+    }
+    let report = drop_expired(&warehouse, &[kept("shop", 2)]).await;
+    assert_eq!(report.changed.len(), 2, "{report:?}");
+    for (leaf, stays) in leaves.iter().zip([false, false, true]) {
+        assert_eq!(exists(&admin, leaf).await, stays, "{leaf}");
+    }
+}
+
+#[tokio::test]
 async fn what_has_no_retention_or_is_not_desired_stays() {
     let database = Database::new().await;
     let warehouse = database.prepared().await;
