@@ -5,6 +5,7 @@
 
 mod removals;
 mod retention;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -204,9 +205,7 @@ impl Keeper {
                 () = tokio::time::sleep_until(next) => {}
                 Some((source, until)) = drops.recv() => {
                     let current = wanted.borrow().clone();
-                    let result = self.drop_source(current.as_deref(), &source, until).await;
-                    self.removals.tell(source, until, result);
-                    if self.changed.send(self.cluster.clone()).is_err() {
+                    if self.remove(current.as_deref(), source, until).await.is_err() {
                         return;
                     }
                     continue;
@@ -248,10 +247,22 @@ impl Keeper {
                         wanted.mark_changed();
                         self.warehouse = None;
                     }
-                    () = self.drop_expired(&current) => {}
+                    Some((source, until)) = drops.recv() => {
+                        self.warehouse = None;
+                        if self.remove(Some(&current), source, until).await.is_err() {
+                            return;
+                        }
+                    }
+                    () = self.tidy(&current) => {}
                 }
             }
         }
+    }
+
+    /// What nobody waits for.
+    async fn tidy(&mut self, wanted: &Wanted) {
+        self.drop_expired(wanted).await;
+        self.upkeep(wanted).await;
     }
 
     async fn attempt(&mut self, wanted: &Wanted) -> Result<Ready, Failure> {

@@ -17,7 +17,7 @@ use rand::Rng;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
-use trunkline_pgconn::Target;
+use trunkline_pgconn::{Connected, Target};
 
 use crate::connection;
 use crate::error::Error;
@@ -43,6 +43,10 @@ const DDL_LOCK_TIMEOUT_MS: u32 = 20_000;
 /// When the server gives up on a statement, in milliseconds. A connection that has to be given up
 /// must not leave a statement behind that waits in a queue.
 const STATEMENT_TIMEOUT_MS: u32 = 30_000;
+
+/// How long a statement that takes long may queue for its lock, in milliseconds. Nobody but other
+/// maintenance of the same table waits behind it.
+const LONG_LOCK_TIMEOUT_MS: u32 = 2_000;
 
 /// When we give up on an answer: above all of the server's own limits together.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -331,6 +335,46 @@ pub(crate) async fn run_alone(
             // When this fails, the statement goes on until its turn comes.
             connected.canceller().await;
             Ok(Outcome::Locked)
+        }
+    }
+}
+
+/// Runs one statement that PostgreSQL runs in no transaction block, for as long as it takes once it
+/// has its lock. Dropping the future cancels the statement.
+pub(crate) async fn run_long(
+    connected: &Connected,
+    doing: &str,
+    sql: &str,
+) -> Result<Outcome, Error> {
+    let mut cancel = CancelOnDrop(Some(connected.canceller()));
+    let client = &connected.client;
+    let settings = format!("SET lock_timeout = {LONG_LOCK_TIMEOUT_MS}; SET statement_timeout = 0");
+    let done = async {
+        client.batch_execute(&settings).await?;
+        let done = client.batch_execute(sql).await;
+        let defaults = "RESET lock_timeout; RESET statement_timeout";
+        // Of no more use to us: a session that is gone needs none.
+        let _ = client.batch_execute(defaults).await;
+        done
+    }
+    .await;
+    cancel.0 = None;
+    match done {
+        Ok(()) => Ok(Outcome::Done),
+        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => Ok(Outcome::Locked),
+        Err(source) => Err(Error::statement(doing, source)),
+    }
+}
+
+/// Cancels a statement whose caller has gone.
+struct CancelOnDrop<F: Future<Output = ()> + Send + 'static>(Option<F>);
+
+impl<F: Future<Output = ()> + Send + 'static> Drop for CancelOnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(cancel) = self.0.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(cancel);
         }
     }
 }

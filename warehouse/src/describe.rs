@@ -10,6 +10,7 @@ use crate::claim;
 use crate::found::Place;
 use crate::ingest;
 use crate::layout;
+use crate::partitions::Occasion;
 use crate::roles::Roles;
 use crate::sources::{DesiredSource, new_source};
 use crate::step::Step;
@@ -27,7 +28,7 @@ pub struct Statement {
 /// `today` (UTC) begins: the layout, the ingesters' role and `desired` as the sources of `cluster`.
 ///
 /// On a database that is not empty only what it lacks is run, and buckets, which are counted from 1
-/// here, have other numbers. The readers are taken to exist. The ingesters' login, where it is ours,
+/// here, have other numbers. The readers are taken to exist, and the server to know lz4. The ingesters' login, where it is ours,
 /// has no password here; the verifier of a random one follows.
 #[must_use]
 pub fn describe(
@@ -41,7 +42,10 @@ pub fn describe(
         cluster,
         database,
         roles,
-        now: today.at(0, 0, 0, 0),
+        occasion: Occasion {
+            now: today.at(0, 0, 0, 0),
+            has_lz4: true,
+        },
     };
     let mut steps = layout::from_nothing(database);
     steps.extend(ingest::steps(roles, database));

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use jiff::civil::DateTime;
 use tokio_postgres::Client;
 use trunkline_model::names::ClusterName;
 
 use crate::catalog::{self, Marks, ReaderRow, SourceRow};
 use crate::claim::{self, Claim};
 use crate::error::{Error, SourceError};
+use crate::partitions::Occasion;
 use crate::roles::{Role, Roles};
 use crate::sources::DesiredSource;
 
@@ -18,8 +18,7 @@ pub(crate) struct Place<'a> {
     pub(crate) cluster: &'a ClusterName,
     pub(crate) database: &'a str,
     pub(crate) roles: &'a Roles,
-    /// By the database's clock, in UTC.
-    pub(crate) now: DateTime,
+    pub(crate) occasion: Occasion,
 }
 
 impl Place<'_> {

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::preflight::Preflight;
 use crate::retention;
 use crate::step::{Report, Step, Test};
+use crate::upkeep;
 
 /// The comment on the two schemas that says that they are ours.
 const MARK: &str = "trunkline: layout";
@@ -55,6 +56,11 @@ const MIGRATIONS: &[Migration] = &[
         version: 4,
         what: "add column partition_by to trunkline.sources",
         sql: || PARTITION_BY.to_owned(),
+    },
+    Migration {
+        version: 5,
+        what: "create trunkline.frozen_partitions",
+        sql: || upkeep::CATALOG.to_owned(),
     },
 ];
 
@@ -316,7 +322,7 @@ mod tests {
     fn a_new_column_comes_with_a_new_version() {
         assert_eq!(
             (known_version(), COLUMNS.len()),
-            (4, 20),
+            (5, 20),
             "add a migration, even one that does nothing else: a program that does not know the \
              column would make the views anew without it"
         );

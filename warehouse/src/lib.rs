@@ -3,6 +3,7 @@
 //! ```text
 //! trunkline.layout, .sources, .readers       versions, the catalog, rights given: the owner's
 //! trunkline.dropped_partitions               what retention has dropped
+//! trunkline.frozen_partitions                what was vacuumed once its time was over
 //! trunkline.events                           parent of all rows, LIST (bucket)
 //!   trunkline_data.bucket_7                  one source, RANGE (received_at)
 //!     trunkline_data.bucket_7_20261124       one day (or hour, or month), UTC
@@ -38,12 +39,15 @@ mod retention;
 mod roles;
 mod sources;
 mod step;
+mod upkeep;
 mod views;
 
 use trunkline_model::database::DatabaseLogin;
 use trunkline_model::names::{ClusterName, SourceName};
 use trunkline_model::secret::SecretBytes;
 use trunkline_pgconn::Target;
+
+use partitions::Occasion;
 
 pub use describe::{Statement, describe};
 pub use error::{Error, ForeignRole, SourceError};
@@ -169,7 +173,10 @@ impl Warehouse {
             cluster,
             database: &server.database,
             roles: &Roles::in_effect(roles, &server)?,
-            now,
+            occasion: Occasion {
+                now,
+                has_lz4: server.has_lz4,
+            },
         };
         let results = sources::ensure(&lease, place, desired).await?;
         lease.give_back();
@@ -227,6 +234,24 @@ impl Warehouse {
         Ok(report)
     }
 
+    /// Freezes and analyzes each partition of the database once, when its time is over, and analyzes
+    /// each source's table once a day, which PostgreSQL does not do by itself. The report names
+    /// each.
+    ///
+    /// Nobody waits for it. It has a connection of its own, takes as long as it takes, and may be
+    /// dropped at any time: what it runs then is cancelled, and the next call goes on from there.
+    ///
+    /// # Errors
+    /// When the database is not reached or not prepared. The first of the server's refusals, after
+    /// everything else has been done.
+    pub async fn upkeep(&self) -> Result<Report, Error> {
+        let lease = self.connection.lease().await?;
+        layout::require(&lease).await?;
+        let report = upkeep::upkeep(&lease, self.connection.target()).await?;
+        lease.give_back();
+        Ok(report)
+    }
+
     /// Makes the partitions of the time to come. To be called every hour; ingestion survives two
     /// days without, and a week where partitions hold a day.
     ///
@@ -234,8 +259,14 @@ impl Warehouse {
     /// When the database is not reached or not prepared; the server's refusals.
     pub async fn maintain(&self) -> Result<Report, Error> {
         let lease = self.connection.lease().await?;
-        let (now, ()) = tokio::try_join!(biased; catalog::now(&lease), layout::require(&lease))?;
-        let report = sources::maintain(&lease, now).await?;
+        let (server, now, ()) = tokio::try_join!(
+            biased;
+            preflight::preflight(&lease),
+            catalog::now(&lease),
+            layout::require(&lease)
+        )?;
+        let has_lz4 = server.has_lz4;
+        let report = sources::maintain(&lease, Occasion { now, has_lz4 }).await?;
         lease.give_back();
         Ok(report)
     }

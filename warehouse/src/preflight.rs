@@ -29,6 +29,8 @@ pub struct Preflight {
     pub synchronous_standby_names: String,
     /// Standbys that follow this server now.
     pub standbys: i64,
+    /// Whether the server compresses with lz4 (`--with-lz4`, as packages are built).
+    pub has_lz4: bool,
 }
 
 /// Standbys that a failover may go to, and that commits do not wait for.
@@ -113,7 +115,9 @@ pub(crate) async fn preflight(client: &Client) -> Result<Preflight, Error> {
                current_setting('synchronous_commit'), current_setting('synchronous_standby_names'), \
                (SELECT count(*) FROM pg_stat_replication r WHERE NOT EXISTS \
                    (SELECT FROM pg_replication_slots s \
-                    WHERE s.active_pid = r.pid AND s.slot_type = 'logical'))";
+                    WHERE s.active_pid = r.pid AND s.slot_type = 'logical')), \
+               EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' \
+                       AND 'lz4' = ANY (enumvals))";
     let rows = read(client, doing, sql, &[]).await?;
     let row = rows.first().ok_or_else(|| Error::NoRow {
         doing: doing.to_owned(),
@@ -129,6 +133,7 @@ pub(crate) async fn preflight(client: &Client) -> Result<Preflight, Error> {
         synchronous_commit: field(row, doing, 7)?,
         synchronous_standby_names: field(row, doing, 8)?,
         standbys: field(row, doing, 9)?,
+        has_lz4: field(row, doing, 10)?,
     })
 }
 
@@ -167,6 +172,7 @@ pub(crate) mod tests {
             synchronous_commit: "on".to_owned(),
             synchronous_standby_names: String::new(),
             standbys: 0,
+            has_lz4: true,
         }
     }
 

@@ -6,7 +6,6 @@
 use std::collections::HashSet;
 use std::num::NonZeroU16;
 
-use jiff::civil::DateTime;
 use tokio_postgres::Client;
 use trunkline_model::headers::HeaderColumn;
 use trunkline_model::names::{ClusterName, RelationName, SchemaName, SourceName};
@@ -18,7 +17,7 @@ use crate::claim::{self, Claim};
 use crate::error::{Error, SourceError, chain};
 use crate::found::{Found, Place};
 use crate::layout::{EVENTS, create_schema};
-use crate::partitions;
+use crate::partitions::{self, Occasion};
 use crate::ranges::{PartitionBy, Range};
 use crate::readers::Readers;
 use crate::roles::{self, Role};
@@ -194,14 +193,14 @@ async fn claim_buckets(
 }
 
 /// Leaves ahead for every source that is served.
-pub(crate) async fn maintain(client: &Client, now: DateTime) -> Result<Report, Error> {
+pub(crate) async fn maintain(client: &Client, occasion: Occasion) -> Result<Report, Error> {
     let mut rows = catalog::sources(client).await?;
     rows.retain(|row| !row.removed);
     let buckets: Vec<i32> = rows.iter().map(|row| row.bucket).collect();
     let ranges = catalog::ranges(client, &buckets).await?;
     let leaves = |row: &SourceRow| {
         let taken = ranges.get(&row.bucket).map_or(&[][..], Vec::as_slice);
-        partitions::leaves(row.bucket, row.partition_by, now, taken)
+        partitions::leaves(row.bucket, row.partition_by, occasion, taken)
     };
     let steps: Vec<_> = rows.iter().flat_map(leaves).collect();
     let verdicts = needed(client, &steps.iter().collect::<Vec<_>>()).await?;
@@ -248,7 +247,7 @@ fn existing_work(
         .partition_by
         .or(recorded.map(|row| row.partition_by))
         .unwrap_or(NEW_PARTITION_BY);
-    let leaves = partitions::leaves(bucket, partition_by, place.now, taken);
+    let leaves = partitions::leaves(bucket, partition_by, place.occasion, taken);
     let mut all = vec![Work::Essential(partitions::finish_detach(
         EVENTS,
         &partitions::bucket_table(bucket),
@@ -271,7 +270,7 @@ pub(crate) fn new_source(
     existing_roles: &Marks,
 ) -> Vec<Step> {
     let partition_by = source.partition_by.unwrap_or(NEW_PARTITION_BY);
-    let leaves = partitions::leaves(bucket, partition_by, place.now, &[]);
+    let leaves = partitions::leaves(bucket, partition_by, place.occasion, &[]);
     let work = work(place, source, bucket, leaves, existing_roles);
     work.iter().map(|work| work.step().clone()).collect()
 }

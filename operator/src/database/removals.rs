@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::SendError;
 use tokio::time::{Instant, timeout_at};
-use trunkline_model::names::SourceName;
+use trunkline_model::names::{ClusterName, SourceName};
 
 use super::{Keeper, SILENT, Wanted};
 use crate::error::chain;
@@ -66,8 +67,20 @@ impl Removals {
 }
 
 impl Keeper {
+    /// Drops a source, and tells how it went. Fails when nobody is left to be told.
+    pub(super) async fn remove(
+        &mut self,
+        wanted: Option<&Wanted>,
+        source: SourceName,
+        until: Instant,
+    ) -> Result<(), SendError<ClusterName>> {
+        let result = self.drop_source(wanted, &source, until).await;
+        self.removals.tell(source, until, result);
+        self.changed.send(self.cluster.clone())
+    }
+
     /// Drops a source's rows and relations.
-    pub(super) async fn drop_source(
+    async fn drop_source(
         &mut self,
         wanted: Option<&Wanted>,
         source: &SourceName,

@@ -66,6 +66,18 @@ async fn an_empty_database_becomes_ready() {
         "{leaf}"
     );
     assert!(leaf.ends_with("USING btree (received_at)"), "{leaf}");
+    let compressed = format!(
+        "SELECT coalesce(string_agg(attname, ',' ORDER BY attname), '') FROM pg_attribute \
+         WHERE attcompression = 'l' AND attrelid = ('{bucket}_' || \
+         to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD'))::regclass"
+    );
+    let has_lz4 = "SELECT 'lz4' = ANY (enumvals) FROM pg_settings \
+                   WHERE name = 'default_toast_compression'";
+    let expected = match &*value(&admin, has_lz4).await {
+        "t" => "body_json,body_text,header_values,headers,raw",
+        _ => "",
+    };
+    assert_eq!(value(&admin, &compressed).await, expected);
 }
 
 #[tokio::test]

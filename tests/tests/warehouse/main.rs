@@ -17,4 +17,6 @@ mod removal;
 mod retention;
 mod roles;
 mod sources;
+mod statistics;
+mod upkeep;
 mod views;

@@ -1,0 +1,137 @@
+//! What PostgreSQL does too late or not at all by itself: freezes partitions whose time is over, and
+//! keeps the statistics of the tables above them.
+//!
+//! Rows are only ever inserted. A vacuum freezes them nearly for nothing while they are in memory;
+//! the one that PostgreSQL forces later, when their transactions get old, writes as much WAL as they
+//! are large. And it never analyzes a partitioned table, whose statistics the planner takes for a
+//! query over many partitions.
+//!
+//! Invariants:
+//! - Nobody waits: VACUUM without truncation and ANALYZE take SHARE UPDATE EXCLUSIVE, with which
+//!   neither COPY nor SELECT conflicts.
+//! - One statement at a time. What is cut short goes on at the next call: pages that are frozen are
+//!   skipped.
+
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+use trunkline_pgconn::Target;
+
+use crate::apply::{CURRENT_ROLE, field, read, run, run_long};
+use crate::catalog::LEAF_BOUNDS;
+use crate::connection;
+use crate::error::Error;
+use crate::partitions::TABLE_NAME;
+use crate::step::{Outcome, PendingReason, PendingStep, Report, Step, Test};
+
+/// Which partitions have been vacuumed after their time. By oid: a table that a backup has brought
+/// back is another one, and not frozen.
+pub(crate) const CATALOG: &str = "\
+CREATE TABLE trunkline.frozen_partitions (
+  partition oid PRIMARY KEY,
+  frozen_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE trunkline.frozen_partitions IS \
+'Partitions that were vacuumed and frozen once their time was over.';
+COMMENT ON COLUMN trunkline.frozen_partitions.partition IS \
+'The oid of the table in the schema trunkline_data.';
+REVOKE ALL ON trunkline.frozen_partitions FROM PUBLIC";
+
+/// Does all that is due, and says what it did.
+pub(crate) async fn upkeep(client: &Client, owner: &Target) -> Result<Report, Error> {
+    let closed = closed(client).await?;
+    let unknown = unknown(client).await?;
+    let (mut report, mut failure) = (Report::default(), None);
+    if closed.is_empty() && unknown.is_empty() {
+        return Ok(report);
+    }
+    let connected = connection::open(owner).await?;
+    for table in closed {
+        let doing = format!("freeze {table}");
+        let sql = format!("VACUUM (FREEZE, ANALYZE, TRUNCATE FALSE) {table}");
+        let outcome = match run_long(&connected, &doing, &sql).await {
+            Ok(Outcome::Done) => run(client, &record(&table)).await,
+            outcome => outcome,
+        };
+        note(&mut report, &mut failure, doing, outcome)?;
+    }
+    for table in unknown {
+        let doing = format!("analyze {table}");
+        let outcome = run_long(&connected, &doing, &format!("ANALYZE {table}")).await;
+        note(&mut report, &mut failure, doing, outcome)?;
+    }
+    failure.map_or(Ok(report), Err)
+}
+
+/// Keeps what became of one table; only what concerns all of them ends the work.
+fn note(
+    report: &mut Report,
+    failure: &mut Option<Error>,
+    doing: String,
+    outcome: Result<Outcome, Error>,
+) -> Result<(), Error> {
+    match outcome {
+        Ok(Outcome::Done) => {
+            tracing::debug!(step = doing, "upkeep");
+            report.changed.push(doing);
+        }
+        Ok(Outcome::NotNeeded) => {}
+        Ok(Outcome::Locked) => report.pending.push(PendingStep {
+            step: doing,
+            reason: PendingReason::Locked,
+        }),
+        // It was dropped meanwhile.
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => {}
+        Err(error) if error.is_local() => {
+            failure.get_or_insert(error);
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Partitions whose time is over, and in which nobody can still be writing, the oldest first.
+async fn closed(client: &Client) -> Result<Vec<String>, Error> {
+    let doing = "look for partitions whose time is over";
+    let sql = format!(
+        "SELECT 'trunkline_data.' || c.relname FROM pg_class c \
+         JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'trunkline_data' \
+         JOIN pg_inherits i ON i.inhrelid = c.oid AND NOT i.inhdetachpending \
+         CROSS JOIN LATERAL {LEAF_BOUNDS} AS r(bounds) \
+         WHERE c.relkind = 'r' AND c.relname ~ '{TABLE_NAME}' \
+         AND NOT EXISTS (SELECT FROM trunkline.frozen_partitions WHERE partition = c.oid) \
+         AND r.bounds[2]::timestamptz < now() - interval '10 minutes' \
+         ORDER BY r.bounds[2]::timestamptz, c.relname"
+    );
+    let rows = read(client, doing, &sql, &[]).await?;
+    rows.iter().map(|row| field(row, doing, 0)).collect()
+}
+
+/// Buckets whose statistics are older than a day, the oldest first. The server remembers when they
+/// were made; when it forgets, after a crash, they are made again.
+async fn unknown(client: &Client) -> Result<Vec<String>, Error> {
+    let doing = "look for old statistics";
+    let sql = format!(
+        "SELECT 'trunkline_data.' || c.relname FROM pg_class c \
+         JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'trunkline_data' \
+         WHERE c.relkind = 'p' AND c.relispartition AND c.relname ~ '{TABLE_NAME}' \
+         AND coalesce(pg_stat_get_last_analyze_time(c.oid) < now() - interval '24 hours', true) \
+         ORDER BY pg_stat_get_last_analyze_time(c.oid) NULLS FIRST, c.relname"
+    );
+    let rows = read(client, doing, &sql, &[]).await?;
+    rows.iter().map(|row| field(row, doing, 0)).collect()
+}
+
+/// Writes down that a partition is frozen, and forgets those that are gone.
+fn record(table: &str) -> Step {
+    Step {
+        what: format!("record that {table} is frozen"),
+        needed: Test::new("to_regclass($1) IS NOT NULL", [table]),
+        sql: format!(
+            "INSERT INTO trunkline.frozen_partitions (partition) VALUES (to_regclass('{table}')) \
+             ON CONFLICT DO NOTHING;\n\
+             DELETE FROM trunkline.frozen_partitions f \
+             WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = f.partition)"
+        ),
+        fix: format!("ALTER TABLE trunkline.frozen_partitions OWNER TO {CURRENT_ROLE}"),
+    }
+}
