@@ -18,7 +18,9 @@ use trunkline_model::database::DatabaseLogin;
 use trunkline_model::names::{ClusterName, RelationName, SourceName};
 use trunkline_model::secret::SecretBytes;
 use trunkline_pgconn::TlsError;
-use trunkline_warehouse::{DesiredSource, Roles, Warehouse, durability, failover};
+use trunkline_warehouse::{
+    DesiredSource, Roles, Warehouse, crowding, durability, failover,
+};
 
 use crate::backoff::Backoff;
 use crate::error::chain;
@@ -302,6 +304,8 @@ impl Keeper {
         let results = warehouse
             .ensure_sources(&cluster, &wanted.sources, wanted.roles.as_ref())
             .await?;
+        let crowded = crowding(warehouse.census().await?);
+        warnings.extend(crowded.iter().map(ToString::to_string));
         let place = |result: Result<trunkline_warehouse::Provisioned, _>| match result {
             Ok(provisioned) => Ok(Place {
                 bucket: provisioned.bucket,

@@ -16,7 +16,7 @@ use crate::step::{Step, Test};
 /// Sources with a bucket of their own that one database carries. Measured: at 1,000 with 30 leaves
 /// each a cold commit passes 50 ms and system catalogs 331 MB; at 10,000 queries on the parent fail
 /// for want of locks.
-const MAX_SOURCES: usize = 1_000;
+pub(crate) const MAX_SOURCES: usize = 1_000;
 
 /// What every mark of a source's schema begins with.
 const MARK_PREFIX: &str = "trunkline: source ";

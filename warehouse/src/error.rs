@@ -373,7 +373,8 @@ pub enum SourceError {
     /// More sources with storage of their own than a database carries well.
     #[error(
         "this database holds {limit} sources, which is its limit (memory, locks and checkpoints \
-         grow with each); use another database for this one"
+         grow with each); serve this one by another WebhookCluster with a database of its own, or \
+         delete sources with deletionPolicy: Delete"
     )]
     TooManySources {
         /// The limit.

@@ -14,6 +14,7 @@ use crate::catalog;
 use crate::error::Error;
 use crate::preflight::Preflight;
 use crate::retention;
+use crate::statistics;
 use crate::step::{Report, Step, Test};
 use crate::upkeep;
 
@@ -61,6 +62,11 @@ const MIGRATIONS: &[Migration] = &[
         version: 5,
         what: "create trunkline.frozen_partitions",
         sql: || upkeep::CATALOG.to_owned(),
+    },
+    Migration {
+        version: 6,
+        what: "create trunkline.source_statistics",
+        sql: || statistics::VIEW.to_owned(),
     },
 ];
 
@@ -322,7 +328,7 @@ mod tests {
     fn a_new_column_comes_with_a_new_version() {
         assert_eq!(
             (known_version(), COLUMNS.len()),
-            (5, 20),
+            (6, 20),
             "add a migration, even one that does nothing else: a program that does not know the \
              column would make the views anew without it"
         );

@@ -7,6 +7,7 @@
 //! trunkline.events                           parent of all rows, LIST (bucket)
 //!   trunkline_data.bucket_7                  one source, RANGE (received_at)
 //!     trunkline_data.bucket_7_20261124       one day (or hour, or month), UTC
+//! trunkline.source_statistics                how much each source has stored
 //! trunkline.webhook_sources                  what a reader may read
 //! segment.events                             view on bucket 7, for people
 //! ```
@@ -38,6 +39,7 @@ mod removal;
 mod retention;
 mod roles;
 mod sources;
+mod statistics;
 mod step;
 mod upkeep;
 mod views;
@@ -57,6 +59,7 @@ pub use ranges::PartitionBy;
 pub use removal::Dropped;
 pub use roles::Roles;
 pub use sources::{DesiredSource, Provisioned, SourceResults};
+pub use statistics::{Census, Crowded, crowding};
 pub use step::{PendingReason, PendingStep, Report};
 
 /// The role that a connection URL logs in as.
@@ -232,6 +235,18 @@ impl Warehouse {
         let report = retention::drop_expired(&lease, owner, cluster, desired).await?;
         lease.give_back();
         Ok(report)
+    }
+
+    /// How much the database has to carry; see [`crowding`].
+    ///
+    /// # Errors
+    /// When the database is not reached or not prepared.
+    pub async fn census(&self) -> Result<Census, Error> {
+        let lease = self.connection.lease().await?;
+        layout::require(&lease).await?;
+        let census = statistics::census(&lease).await?;
+        lease.give_back();
+        Ok(census)
     }
 
     /// Freezes and analyzes each partition of the database once, when its time is over, and analyzes

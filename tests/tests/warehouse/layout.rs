@@ -100,7 +100,7 @@ async fn a_second_run_writes_nothing() {
         let mut report = warehouse.ensure_layout().await.unwrap();
         let ingest = warehouse.ensure_ingest(Some(roles), &password);
         let roles = Some(&ingest.await.unwrap().roles);
-        let results = warehouse.ensure_sources(&main, &desired, roles);
+        let results = warehouse.ensure_sources(&main, &desired, &[], roles);
         for (_, result) in results.await.unwrap() {
             let result = result.unwrap();
             assert_eq!(result.warnings, Vec::<String>::new());
@@ -157,8 +157,8 @@ async fn an_unchanged_desire_costs_the_same_few_queries_for_any_number_of_source
         }
         costs.push(queries() - before);
     }
-    // Version, settings and clock; catalog, schemas, roles and rights; one comparison.
-    assert_eq!(costs, [8, 8]);
+    // Version, settings and clock; catalog, schemas, roles and rights; partitions; one comparison.
+    assert_eq!(costs, [9, 9]);
     server.stop().await;
 }
 
@@ -222,6 +222,9 @@ async fn an_older_layout_is_migrated_and_keeps_its_rows() {
         [
             "create trunkline.readers (layout version 2)",
             "create trunkline.dropped_partitions (layout version 3)",
+            "add column partition_by to trunkline.sources (layout version 4)",
+            "create trunkline.frozen_partitions (layout version 5)",
+            "create trunkline.source_statistics (layout version 6)",
             "add column body_text to trunkline.events",
             "add column raw to trunkline.events",
             "add column body_text to trunkline_data.bucket_2",
@@ -293,7 +296,7 @@ async fn a_newer_layout_is_refused_and_nothing_is_touched() {
     let main = cluster("default/main");
     assert!(
         warehouse
-            .ensure_sources(&main, &[source("shop")], None)
+            .ensure_sources(&main, &[source("shop")], &[], None)
             .await
             .is_err()
     );
@@ -332,7 +335,7 @@ async fn someone_elses_schema_of_our_name_is_left_alone_until_it_is_handed_over(
         let (_, fix) = error.split_once("run: ").unwrap();
         admin.batch_execute(fix).await.unwrap();
         warehouse.ensure_layout().await.unwrap();
-        assert_eq!(tree(&admin).await.len(), 6);
+        assert_eq!(tree(&admin).await.len(), 8);
     }
 }
 
@@ -389,9 +392,9 @@ async fn a_layout_whose_creation_was_cut_short_is_completed() {
     // As after the table of versions and before the first version.
     admin
         .batch_execute(
-            "DROP VIEW trunkline.webhook_sources; DROP TABLE trunkline.dropped_partitions, trunkline.readers, \
-             trunkline.sources, \
-             trunkline.events; \
+            "DROP VIEW trunkline.webhook_sources, trunkline.source_statistics; \
+             DROP TABLE trunkline.dropped_partitions, trunkline.frozen_partitions, \
+             trunkline.readers, trunkline.sources, trunkline.events; \
              DELETE FROM trunkline.layout",
         )
         .await
