@@ -18,9 +18,7 @@ use trunkline_model::database::DatabaseLogin;
 use trunkline_model::names::{ClusterName, RelationName, SourceName};
 use trunkline_model::secret::SecretBytes;
 use trunkline_pgconn::TlsError;
-use trunkline_warehouse::{
-    DesiredSource, Roles, Warehouse, crowding, durability, failover,
-};
+use trunkline_warehouse::{DesiredSource, Roles, Warehouse, crowding, durability, failover};
 
 use crate::backoff::Backoff;
 use crate::error::chain;
@@ -50,6 +48,8 @@ pub(crate) struct Wanted {
     pub(crate) ingest_password: SecretBytes,
     /// The sources.
     pub(crate) sources: Vec<DesiredSource>,
+    /// Sources that are served and cannot be read.
+    pub(crate) kept: Vec<SourceName>,
     /// Another value asks for a look although nothing else has changed.
     pub(crate) requested_at: Option<String>,
     /// Whether nothing may be changed: then only what exists is kept able to take rows.
@@ -302,7 +302,12 @@ impl Keeper {
             .ensure_ingest(wanted.roles.clone(), &wanted.ingest_password)
             .await?;
         let results = warehouse
-            .ensure_sources(&cluster, &wanted.sources, wanted.roles.as_ref())
+            .ensure_sources(
+                &cluster,
+                &wanted.sources,
+                &wanted.kept,
+                wanted.roles.as_ref(),
+            )
             .await?;
         let crowded = crowding(warehouse.census().await?);
         warnings.extend(crowded.iter().map(ToString::to_string));

@@ -63,7 +63,7 @@ impl Database {
         let results = self
             .warehouse()
             .await
-            .ensure_sources(cluster, &desired, None)
+            .ensure_sources(cluster, &desired, &[], None)
             .await
             .expect("the sources");
         for (name, provisioned) in results {

@@ -6,6 +6,7 @@
     reason = "a test"
 )]
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -83,7 +84,7 @@ impl Pooled {
                 .login;
             let cluster = ConfigDir::cluster();
             let sources = warehouse
-                .ensure_sources(&cluster, &desired, None)
+                .ensure_sources(&cluster, &desired, &[], None)
                 .await
                 .unwrap();
             let source = sources[0].1.as_ref().unwrap();
@@ -262,6 +263,78 @@ async fn a_source_is_dropped_by_way_of_pgbouncer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_partitions_are_frozen_and_dropped_by_way_of_pgbouncer() {
+    let pooled = Pooled::start().await;
+    let warehouse = Warehouse::connect(&pooled.owner).await.unwrap();
+    let cluster = ConfigDir::cluster();
+    let database = pooled.database().await;
+    let bucket = "SELECT bucket FROM trunkline.sources";
+    let bucket: i32 = database.query_one(bucket, &[]).await.unwrap().get(0);
+    for year in [2001, 2002] {
+        let add = format!(
+            "CREATE TABLE trunkline_data.bucket_{bucket}_{year}0101 PARTITION OF \
+             trunkline_data.bucket_{bucket} \
+             FOR VALUES FROM ('{year}-01-01 00:00+00') TO ('{year}-01-02 00:00+00')"
+        );
+        database.batch_execute(&add).await.unwrap();
+    }
+    let desired = [DesiredSource {
+        name: "default/segment".parse().unwrap(),
+        schema: "segment".parse().unwrap(),
+        url: None,
+        body: SourceDraft::segment("segment", &[SECRET]).settings.body,
+        header_columns: Vec::new(),
+        readers: Vec::new(),
+        retention_days: NonZeroU16::new(90),
+        partition_by: None,
+    }];
+    let mut client = pooled.ingester.client();
+    let tidying = async {
+        let kept = warehouse.upkeep().await.unwrap();
+        let dropped = warehouse.drop_expired(&cluster, &desired).await.unwrap();
+        (kept, dropped)
+    };
+    let posting = async {
+        loop {
+            assert_eq!(pooled.post(&mut client).await.0, 200);
+        }
+    };
+    let (kept, dropped) = tokio::select! {
+        done = tidying => done,
+        () = posting => unreachable!("posts do not end"),
+    };
+    for table in ["_20010101", "_20020101", "bucket_1"] {
+        let is_done = kept.changed.iter().any(|step| step.ends_with(table));
+        assert!(is_done, "{table}: {kept:?}");
+    }
+    assert_eq!(kept.pending, []);
+    assert_eq!(
+        (dropped.changed.len(), dropped.pending.len()),
+        (2, 0),
+        "{dropped:?}"
+    );
+    // The settings of these statements stay in no session that others get.
+    let mut seen = Vec::new();
+    for _ in 0..8 {
+        let (session, connection) = tokio_postgres::connect(
+            pooled.owner.url.expose_str().unwrap(),
+            tokio_postgres::NoTls,
+        )
+        .await
+        .unwrap();
+        tokio::spawn(connection);
+        let settings =
+            "SELECT current_setting('lock_timeout') || current_setting('statement_timeout')";
+        for message in session.simple_query(settings).await.unwrap() {
+            if let tokio_postgres::SimpleQueryMessage::Row(row) = message {
+                seen.push(row.get(0).unwrap().to_owned());
+            }
+        }
+    }
+    assert_eq!(seen, ["00"; 8]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_works_over_tls_to_pgbouncer() {
     let authority = Authority::new();
     let pooled = Pooled::start_with(Some(&authority)).await;
@@ -291,7 +364,7 @@ async fn dropped_through(pooled: &Pooled) {
         partition_by: None,
     });
     let added = warehouse
-        .ensure_sources(&cluster, &desired, None)
+        .ensure_sources(&cluster, &desired, &[], None)
         .await
         .unwrap();
     let bucket = added[1].1.as_ref().unwrap().bucket;

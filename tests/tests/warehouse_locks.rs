@@ -7,13 +7,14 @@
     reason = "a panic with its place and the measured times are what this test reports"
 )]
 
+use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 use trunkline_model::secret::SecretBytes;
-use trunkline_warehouse::{Error, PendingReason, PendingStep, Provisioned, Report};
+use trunkline_warehouse::{DesiredSource, Error, PendingReason, PendingStep, Provisioned, Report};
 
 #[allow(dead_code, reason = "the other tests of the warehouse use the rest")]
 #[path = "warehouse/harness.rs"]
@@ -137,9 +138,18 @@ async fn no_change_of_ours_delays_a_commit_while_an_analyst_reads() {
             .unwrap();
     }
     admin
-        .batch_execute("ALTER TABLE trunkline.events DROP COLUMN body_text")
+        .batch_execute("ALTER TABLE trunkline.events DROP COLUMN dup")
         .await
         .unwrap();
+    // What retention is to drop: a day of the source that is read, and one of the other.
+    let kept = all.clone().map(|source| DesiredSource {
+        retention_days: NonZeroU16::new(90),
+        ..source
+    });
+    for (bucket, source) in buckets.iter().zip(&kept) {
+        past_leaf(&admin, *bucket, 100).await;
+        store_past(&admin, *bucket, &source.name.to_string(), 100).await;
+    }
 
     let load = Load::start(
         &database,
@@ -150,7 +160,7 @@ async fn no_change_of_ours_delays_a_commit_while_an_analyst_reads() {
     analyst
         .batch_execute(
             "BEGIN; DECLARE report NO SCROLL CURSOR FOR SELECT body FROM shop.events; \
-             FETCH 10 FROM report; SELECT count(*) FROM web.events WHERE received_at > now()",
+             FETCH 10 FROM report; SELECT count(*) FROM trunkline.events WHERE bucket = 0",
         )
         .await
         .unwrap();
@@ -197,9 +207,21 @@ async fn no_change_of_ours_delays_a_commit_while_an_analyst_reads() {
             .all(|result| result.is_ok())
     );
 
+    // Retention does not wait for readers of another source, and the reader of this one is waited
+    // for and keeps it.
+    let main = cluster("default/main");
+    let expired = load.during("drop old days", warehouse.drop_expired(&main, &kept));
+    let expired = expired.await.unwrap();
+    assert_eq!(expired.changed.len(), 1, "{expired:?}");
+    assert!(expired.changed[0].contains("default/web"), "{expired:?}");
+    let reasons: Vec<_> = expired.pending.iter().map(|step| &step.reason).collect();
+    assert_eq!(reasons, [&PendingReason::Locked]);
+    let upkeep = load.during("upkeep", warehouse.upkeep()).await.unwrap();
+    assert!(!upkeep.changed.is_empty(), "{upkeep:?}");
+
     // The analyst's session has read the parent to plan, so that the detaching waits for it, is
     // given up, and then waits for it once more.
-    let (main, third) = (cluster("default/main"), "default/third".parse().unwrap());
+    let third = "default/third".parse().unwrap();
     for attempt in ["drop a source", "drop it again"] {
         let refused = load.during(attempt, warehouse.drop_source(&main, &third));
         assert!(
@@ -210,6 +232,13 @@ async fn no_change_of_ours_delays_a_commit_while_an_analyst_reads() {
 
     // The analyst goes, and what waited is done, still without a stall.
     analyst.batch_execute("COMMIT").await.unwrap();
+    let expired = load.during("the old day at last", warehouse.drop_expired(&main, &kept));
+    let expired = expired.await.unwrap();
+    assert_eq!(
+        (expired.changed.len(), expired.pending.len()),
+        (1, 0),
+        "{expired:?}"
+    );
     let results = load
         .during("the view at last", ensure(&warehouse, &wide))
         .await;
@@ -226,7 +255,7 @@ async fn no_change_of_ours_delays_a_commit_while_an_analyst_reads() {
             break;
         }
     }
-    assert_eq!(layout.changed, ["add column body_text to trunkline.events"]);
+    assert_eq!(layout.changed, ["add column dup to trunkline.events"]);
     // It had come back with the view at last.
     let dropped = load.during("drop it at last", warehouse.drop_source(&main, &third));
     assert_eq!(dropped.await.unwrap().changed.len(), 7);

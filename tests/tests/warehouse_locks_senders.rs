@@ -115,7 +115,7 @@ fn desired(name: &str, headers: &[&str]) -> DesiredSource {
 async fn ensure(warehouse: &Warehouse, sources: &[DesiredSource]) -> Vec<Provisioned> {
     let cluster = ConfigDir::cluster();
     let results = warehouse
-        .ensure_sources(&cluster, sources, None)
+        .ensure_sources(&cluster, sources, &[], None)
         .await
         .unwrap();
     results

@@ -153,6 +153,9 @@ impl Warehouse {
     /// desired leave the list that readers see; their rows and schemas stay, and so does their claim
     /// on both. Sources of other clusters are untouched.
     ///
+    /// Sources that are in `kept` and not desired stay in that list and get their partitions, while
+    /// all else of them stays as it is: something serves them, and nobody can say how they are to be.
+    ///
     /// `roles` is what was given to [`Warehouse::ensure_ingest`]: with [`Roles::Managed`] each
     /// source has a group of readers, else they are granted their rights one by one.
     ///
@@ -163,6 +166,7 @@ impl Warehouse {
         &self,
         cluster: &ClusterName,
         desired: &[DesiredSource],
+        kept: &[SourceName],
         roles: Option<&Roles>,
     ) -> Result<SourceResults, Error> {
         let lease = self.connection.lease().await?;
@@ -181,7 +185,7 @@ impl Warehouse {
                 has_lz4: server.has_lz4,
             },
         };
-        let results = sources::ensure(&lease, place, desired).await?;
+        let results = sources::ensure(&lease, place, desired, kept).await?;
         lease.give_back();
         Ok(results)
     }

@@ -17,7 +17,7 @@ use tokio_postgres::{Client, Row};
 use trunkline_model::names::{ClusterName, SourceName, quote_literal};
 use trunkline_pgconn::Target;
 
-use crate::apply::{CURRENT_ROLE, field, read, run_or_fail};
+use crate::apply::{CURRENT_ROLE, column, field, read, run_or_fail};
 use crate::catalog::{self, LEAF_BOUNDS};
 use crate::detach::detach;
 use crate::error::Error;
@@ -81,6 +81,10 @@ pub(crate) async fn drop_expired(
     cluster: &ClusterName,
     desired: &[DesiredSource],
 ) -> Result<Report, Error> {
+    let is_any_kept = desired.iter().any(|source| source.retention_days.is_some());
+    if !is_any_kept && !is_any_unfinished(client).await? {
+        return Ok(Report::default());
+    }
     let (cluster, rows) = (cluster.to_string(), catalog::sources(client).await?);
     let mut sources: BTreeMap<i32, &DesiredSource> = BTreeMap::new();
     for source in desired {
@@ -135,6 +139,13 @@ async fn drop_one(
     let above = bucket_table(partition.bucket);
     detach(client, owner, &above, &partition.table()).await?;
     run(client, &drop_table(partition, source)).await
+}
+
+/// Whether there may be something to do although no source has a retention any more.
+async fn is_any_unfinished(client: &Client) -> Result<bool, Error> {
+    let doing = "look for partitions that are being dropped";
+    let sql = "SELECT EXISTS (SELECT FROM trunkline.dropped_partitions WHERE dropped_at IS NULL)";
+    column(&read(client, doing, sql, &[]).await?, doing, 0)
 }
 
 /// Partitions of these buckets whose dropping was begun and has not ended. One that is attached as

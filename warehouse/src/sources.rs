@@ -106,6 +106,7 @@ pub(crate) async fn ensure(
     client: &Client,
     place: Place<'_>,
     desired: &[DesiredSource],
+    kept: &[SourceName],
 ) -> Result<SourceResults, Error> {
     let found = Found::read(client, place, desired).await?;
     let buckets = claim_buckets(client, place, &found, desired).await?;
@@ -152,7 +153,21 @@ pub(crate) async fn ensure(
         };
         results.push((source.name.clone(), result));
     }
-    remove_others(client, place.cluster, &found.rows, desired).await?;
+    let cluster = place.cluster.to_string();
+    let names = |sources: &mut dyn Iterator<Item = &SourceName>| -> HashSet<String> {
+        sources.map(ToString::to_string).collect()
+    };
+    let desired = names(&mut desired.iter().map(|source| &source.name));
+    let kept = names(&mut kept.iter());
+    let (kept, others): (Vec<_>, Vec<_>) = found
+        .rows
+        .into_iter()
+        .filter(|row| !row.removed && row.cluster == cluster && !desired.contains(&row.source))
+        .partition(|row| kept.contains(&row.source));
+    for step in make_leaves(client, &kept, place.occasion).await?.changed {
+        tracing::info!(step, "made a partition of a source that cannot be read");
+    }
+    remove(client, &others).await?;
     Ok(results)
 }
 
@@ -196,6 +211,15 @@ async fn claim_buckets(
 pub(crate) async fn maintain(client: &Client, occasion: Occasion) -> Result<Report, Error> {
     let mut rows = catalog::sources(client).await?;
     rows.retain(|row| !row.removed);
+    make_leaves(client, &rows, occasion).await
+}
+
+/// Leaves ahead, as the catalog knows these sources.
+async fn make_leaves(
+    client: &Client,
+    rows: &[SourceRow],
+    occasion: Occasion,
+) -> Result<Report, Error> {
     let buckets: Vec<i32> = rows.iter().map(|row| row.bucket).collect();
     let ranges = catalog::ranges(client, &buckets).await?;
     let leaves = |row: &SourceRow| {
@@ -345,22 +369,9 @@ async fn run_all<'a>(
     Ok(Ok((report, warnings)))
 }
 
-async fn remove_others(
-    client: &Client,
-    cluster: &ClusterName,
-    rows: &[SourceRow],
-    desired: &[DesiredSource],
-) -> Result<(), Error> {
-    let cluster = cluster.to_string();
-    let desired: HashSet<_> = desired
-        .iter()
-        .map(|source| source.name.to_string())
-        .collect();
-    let steps: Vec<_> = rows
-        .iter()
-        .filter(|row| !row.removed && row.cluster == cluster && !desired.contains(&row.source))
-        .map(claim::record_removed)
-        .collect();
+/// Marks as removed what nobody asks for any more.
+async fn remove(client: &Client, rows: &[SourceRow]) -> Result<(), Error> {
+    let steps: Vec<_> = rows.iter().map(claim::record_removed).collect();
     for step in run_needed(client, &steps).await?.changed {
         tracing::info!(step, "changed the catalog");
     }

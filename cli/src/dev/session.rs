@@ -214,7 +214,7 @@ impl Session {
         let cluster = self.state.cluster.name.clone();
         let results = self
             .warehouse
-            .ensure_sources(&cluster, &desired, None)
+            .ensure_sources(&cluster, &desired, &[], None)
             .await?;
         self.unfinished = false;
         for (name, result) in results {

@@ -199,6 +199,7 @@ fn want_database(
             &inputs.sources,
             &memory.served.entries,
         ),
+        kept: plan::kept(&inputs.unreadable, &memory.served.entries),
         requested_at: requested_at(object),
         is_suspended: false,
     });

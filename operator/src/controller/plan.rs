@@ -118,6 +118,16 @@ pub(super) fn entries(
     Ok(entries)
 }
 
+/// Sources that are served as they are because this version cannot read them: they go on needing
+/// partitions.
+pub(super) fn kept(
+    unreadable: &BTreeSet<SourceName>,
+    served: &BTreeMap<SourceName, SourceEntry>,
+) -> Vec<SourceName> {
+    let is_served = |name: &&SourceName| served.contains_key(name);
+    unreadable.iter().filter(is_served).cloned().collect()
+}
+
 /// What the database is to have for the sources: also for one that is not valid now, if it is
 /// served, since its rows go on coming.
 pub(super) fn desired_sources(
@@ -184,8 +194,9 @@ mod tests {
         let unreadable = BTreeSet::from([name("unreadable"), name("of-another-cluster")]);
         let key = SecretBytes::new("key");
         let entries = entries(&validated, &BTreeMap::new(), &unreadable, &all, &key, 0).unwrap();
-        let kept: Vec<_> = entries.keys().cloned().collect();
-        assert_eq!(kept, [name("invalid"), name("unreadable")]);
+        let served: Vec<_> = entries.keys().cloned().collect();
+        assert_eq!(served, [name("invalid"), name("unreadable")]);
+        assert_eq!(kept(&unreadable, &all), [name("unreadable")]);
         assert_eq!(
             entries[&name("unreadable")].revision.as_deref(),
             Some("unreadable")

@@ -47,7 +47,7 @@ async fn what_is_described_is_what_is_done() {
         let warehouse = warehouse(&url).await;
         assert_eq!(warehouse.ensure_layout().await.unwrap(), Report::default());
         let results = warehouse
-            .ensure_sources(&main, &desired, Some(&roles))
+            .ensure_sources(&main, &desired, &[], Some(&roles))
             .await
             .unwrap();
         for (bucket, (_, result)) in (1..).zip(results) {

@@ -151,7 +151,7 @@ pub(crate) async fn ensure(
     desired: &[DesiredSource],
 ) -> Vec<Result<Provisioned, SourceError>> {
     let results = warehouse
-        .ensure_sources(&cluster("default/main"), desired, None)
+        .ensure_sources(&cluster("default/main"), desired, &[], None)
         .await
         .unwrap();
     let names: Vec<_> = results.iter().map(|(name, _)| name.clone()).collect();

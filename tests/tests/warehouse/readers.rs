@@ -15,7 +15,7 @@ async fn ensure_read(warehouse: &Warehouse, roles: &Roles, readers: &[&str]) -> 
     };
     let main = cluster("default/main");
     let mut results = warehouse
-        .ensure_sources(&main, &[shop, source("web")], Some(roles))
+        .ensure_sources(&main, &[shop, source("web")], &[], Some(roles))
         .await
         .unwrap();
     assert!(results[1].1.is_ok());

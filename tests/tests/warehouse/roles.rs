@@ -271,6 +271,7 @@ async fn an_ingest_role_that_exists_is_given_what_it_needs_and_no_role_is_made()
             .ensure_sources(
                 &cluster("default/main"),
                 &[source("shop")],
+                &[],
                 Some(&ingest.roles),
             )
             .await
@@ -308,6 +309,7 @@ async fn an_owner_that_is_to_make_roles_and_may_not_is_told_what_to_do() {
         .ensure_sources(
             &cluster("default/main"),
             &[source("shop")],
+            &[],
             Some(&Roles::Managed),
         )
         .await

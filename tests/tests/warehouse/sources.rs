@@ -89,7 +89,7 @@ async fn a_source_that_comes_back_finds_its_rows_and_nobody_else_does() {
     );
     assert_eq!(
         again.changed,
-        [format!("record URL and cluster of bucket {}", first.bucket)]
+        [format!("record what is served from bucket {}", first.bucket)]
     );
     store(&admin, again.bucket, "default/shop", 1).await;
     assert_eq!(value(&admin, "SELECT count(*) FROM shop.events").await, "4");
@@ -104,7 +104,7 @@ async fn a_cluster_removes_its_own_sources_only() {
     let second = cluster("default/second");
     ensure_one(&warehouse, source("shop")).await;
     warehouse
-        .ensure_sources(&second, &[source("web")], None)
+        .ensure_sources(&second, &[source("web")], &[], None)
         .await
         .unwrap();
     ensure_one(&warehouse, source("shop")).await;
@@ -119,7 +119,7 @@ async fn a_cluster_removes_its_own_sources_only() {
     );
 
     let taken = warehouse
-        .ensure_sources(&second, &[source("web"), source("shop")], None)
+        .ensure_sources(&second, &[source("web"), source("shop")], &[], None)
         .await
         .unwrap();
     let refused = taken[1].1.as_ref().unwrap_err();
@@ -131,7 +131,7 @@ async fn a_cluster_removes_its_own_sources_only() {
     assert_eq!(rows(&admin, CATALOG).await, [line("web", "second")]);
     // Left by the first cluster, free for the second.
     let taken = warehouse
-        .ensure_sources(&second, &[source("web"), source("shop")], None)
+        .ensure_sources(&second, &[source("web"), source("shop")], &[], None)
         .await
         .unwrap();
     assert!(taken[1].1.is_ok());
@@ -215,12 +215,40 @@ async fn leaves_are_kept_ahead_for_sources_that_are_served() {
 }
 
 #[tokio::test]
+async fn a_source_that_nobody_can_read_keeps_its_place_and_gets_its_partitions() {
+    let database = Database::new().await;
+    let warehouse = database.prepared().await;
+    let admin = database.admin().await;
+    let all = [source("shop"), source("odd"), source("gone")];
+    let results = ensure(&warehouse, &all).await;
+    let odd = results[1].as_ref().unwrap().bucket;
+    let last = format!(
+        "SELECT relname FROM pg_class WHERE relname ~ '^bucket_{odd}_' AND relkind = 'r' \
+         ORDER BY 1 DESC LIMIT 1"
+    );
+    let leaf = value(&admin, &last).await;
+    admin
+        .batch_execute(&format!("DROP TABLE trunkline_data.{leaf}"))
+        .await
+        .unwrap();
+    let kept =
+        ["default/odd", "default/of-nobody", "default/shop"].map(|name| name.parse().unwrap());
+    warehouse
+        .ensure_sources(&cluster("default/main"), &all[..1], &kept, None)
+        .await
+        .unwrap();
+    assert_eq!(value(&admin, &last).await, leaf);
+    let served = "SELECT name FROM trunkline.webhook_sources ORDER BY 1";
+    assert_eq!(rows(&admin, served).await, ["default/odd", "default/shop"]);
+}
+
+#[tokio::test]
 async fn a_database_without_layout_says_so() {
     let database = Database::new().await;
     let warehouse = database.warehouse().await;
     let main = cluster("default/main");
     let error = warehouse
-        .ensure_sources(&main, &[source("shop")], None)
+        .ensure_sources(&main, &[source("shop")], &[], None)
         .await
         .unwrap_err();
     assert!(matches!(error, Error::NoLayout), "{error}");
