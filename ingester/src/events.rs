@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use trunkline_model::document::Configuration;
 
 use crate::metrics::{Metrics, RefusalLabels, SourceLabels, StatusLabels};
+use crate::rejections::Rejections;
 use crate::request::Refusal;
 use crate::verify::Unverified;
 
@@ -22,6 +23,8 @@ const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Events {
     metrics: Metrics,
+    /// Refusals on their way to the database.
+    pub(crate) rejections: Rejections,
     refusals: LogLimiter,
     unverified: LogLimiter,
 }
@@ -30,6 +33,7 @@ impl Events {
     pub(crate) fn new(metrics: Metrics) -> Self {
         Self {
             metrics,
+            rejections: Rejections::new(),
             refusals: LogLimiter::default(),
             unverified: LogLimiter::default(),
         }
@@ -77,6 +81,9 @@ impl RequestRefused<'_> {
             reason,
         };
         events.metrics.refusals.get_or_create(&labels).inc();
+        if !events.rejections.note(labels.clone(), self.refusal) {
+            events.metrics.unrecorded_refusals.inc();
+        }
         if let Some(others) = events.refusals.pass(labels, Instant::now()) {
             warn!(
                 source = %self.source,
@@ -175,6 +182,35 @@ impl ConfigurationRefused<'_> {
         warn!(
             error = self.error,
             "configuration refused; what is served stays as it is"
+        );
+    }
+}
+
+/// Refusals wait, because the database does not take them.
+pub(crate) struct RejectionsUnwritten<'a> {
+    pub(crate) reason: &'a str,
+}
+
+impl RejectionsUnwritten<'_> {
+    pub(crate) fn emit(&self, _: &Events) {
+        warn!(
+            reason = self.reason,
+            "cannot write to trunkline.rejections; what is refused waits, and is told in the log"
+        );
+    }
+}
+
+/// Refusals that no row tells of, at the end of the process.
+pub(crate) struct RejectionsLost {
+    pub(crate) requests: u64,
+}
+
+impl RejectionsLost {
+    pub(crate) fn emit(&self, events: &Events) {
+        events.metrics.unrecorded_refusals.inc_by(self.requests);
+        warn!(
+            requests = self.requests,
+            "refused requests are not in trunkline.rejections, since the process ends"
         );
     }
 }

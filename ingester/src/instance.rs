@@ -122,6 +122,7 @@ impl Instance {
         if self.status.borrow().hash.as_ref() != Some(&configuration.hash) {
             let target = Target::parse(configuration.cluster.database_login())?;
             let writers = configuration.cluster.limits.writers;
+            self.events.rejections.follow(&target);
             match self.committer.get() {
                 Some(committer) => committer.reconfigure(target, writers)?,
                 None => {

@@ -2,7 +2,8 @@
 //!
 //! The way of a request is the way of the modules: [`server`] accepts its connection, [`request`]
 //! routes, bounds, reads, verifies ([`verify`]), decodes ([`json`]) and encodes ([`rows`]) it, and
-//! [`commit`] makes it durable. [`config`] decides what is served, [`admin`] tells about it.
+//! [`commit`] makes it durable. [`config`] decides what is served, [`admin`] tells about it, and
+//! [`rejections`] writes down what was refused.
 //!
 //! Invariant: a 200 is sent after the rows of its request were committed durably, and never else.
 
@@ -15,6 +16,7 @@ pub mod fuzzing;
 mod instance;
 pub mod json;
 mod metrics;
+mod rejections;
 mod request;
 pub mod rows;
 mod server;
@@ -34,6 +36,7 @@ use tokio::net::TcpListener;
 
 use config::ConfigWatch;
 use instance::Instance;
+use rejections::Recorder;
 use server::Server;
 
 /// How long requests may take to end after a stop was asked for. Below the 30 s that Kubernetes
@@ -57,6 +60,8 @@ pub struct Options {
     pub admin_listen: SocketAddr,
     /// What `/config` says as `podUid`, since addresses of pods are reused.
     pub pod_uid: Option<String>,
+    /// Who refused, in the rows of `trunkline.rejections`: in Kubernetes the pod's name.
+    pub name: Option<String>,
 }
 
 /// Why an ingester cannot start.
@@ -84,6 +89,7 @@ pub struct Ingester {
     data: Server,
     admin: Server,
     config: ConfigWatch,
+    recorder: Recorder,
 }
 
 impl Ingester {
@@ -101,6 +107,7 @@ impl Ingester {
         let config = ConfigWatch::start(options.config_dir, Arc::clone(&instance))
             .await
             .map_err(StartError::Watch)?;
+        let recorder = Recorder::start(Arc::clone(&instance), options.name);
         let front = Arc::clone(&instance);
         let service = service_fn(move |request: Request<Incoming>| {
             let front = Arc::clone(&front);
@@ -111,6 +118,7 @@ impl Ingester {
             admin: Server::start(admin, admin::service(Arc::clone(&instance))),
             instance,
             config,
+            recorder,
         })
     }
 
@@ -127,7 +135,8 @@ impl Ingester {
     }
 
     /// Stops: not ready from now on, every request that was accepted is answered (25 s at most),
-    /// what waits is committed, and the connections to the database end.
+    /// what waits is committed, what was refused is written down, and the connections to the database
+    /// end.
     pub async fn stop(self) {
         self.instance.begin_stop();
         self.config.stop();
@@ -135,7 +144,7 @@ impl Ingester {
         if let Some(committer) = self.instance.committer() {
             committer.stop(COMMIT_DEADLINE).await;
         }
-        self.admin.stop(ADMIN_DEADLINE).await;
+        tokio::join!(self.recorder.stop(), self.admin.stop(ADMIN_DEADLINE));
     }
 }
 

@@ -33,6 +33,9 @@ struct Arguments {
     /// UID of the pod, which /config tells
     #[arg(long, env = "POD_UID", value_name = "UID")]
     pod_uid: Option<String>,
+    /// Who refused a request, in the rows of trunkline.rejections; in Kubernetes the pod's name
+    #[arg(long, env = "HOSTNAME", value_name = "NAME")]
+    name: Option<String>,
     /// Form of the log on standard error; RUST_LOG sets its level
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -93,6 +96,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         listen: arguments.listen,
         admin_listen: arguments.admin_listen,
         pod_uid: arguments.pod_uid,
+        name: arguments.name,
     })
     .await?;
     info!(listen = %ingester.local_addr(), admin = %ingester.admin_addr(), "listening");

@@ -58,6 +58,8 @@ pub(crate) struct Metrics {
     pub(crate) requests: Family<StatusLabels, Counter>,
     pub(crate) request_seconds: Histogram,
     pub(crate) refusals: Family<RefusalLabels, Counter>,
+    pub(crate) recorded_refusals: Counter,
+    pub(crate) unrecorded_refusals: Counter,
     pub(crate) unverified: Family<RefusalLabels, Counter>,
     pub(crate) events: Family<SourceLabels, Counter>,
     pub(crate) repaired_events: Family<SourceLabels, Counter>,
@@ -82,6 +84,8 @@ impl Metrics {
             requests: Family::default(),
             request_seconds: Histogram::new(REQUEST_SECONDS),
             refusals: Family::default(),
+            recorded_refusals: Counter::default(),
+            unrecorded_refusals: Counter::default(),
             unverified: Family::default(),
             events: Family::default(),
             repaired_events: Family::default(),
@@ -109,6 +113,16 @@ impl Metrics {
             "refusals",
             "Requests refused, by reason",
             self.refusals.clone(),
+        );
+        registry.register(
+            "recorded_refusals",
+            "Refused requests that a row of trunkline.rejections stands for",
+            self.recorded_refusals.clone(),
+        );
+        registry.register(
+            "unrecorded_refusals",
+            "Refused requests that no row of trunkline.rejections will stand for",
+            self.unrecorded_refusals.clone(),
         );
         registry.register(
             "unverified_requests",

@@ -13,6 +13,7 @@ use crate::apply::{CURRENT_ROLE, run_needed, run_or_fail};
 use crate::catalog;
 use crate::error::Error;
 use crate::preflight::Preflight;
+use crate::rejections;
 use crate::retention;
 use crate::statistics;
 use crate::step::{Report, Step, Test};
@@ -67,6 +68,11 @@ const MIGRATIONS: &[Migration] = &[
         version: 6,
         what: "create trunkline.source_statistics",
         sql: || statistics::VIEW.to_owned(),
+    },
+    Migration {
+        version: 7,
+        what: "create trunkline.rejections",
+        sql: || rejections::CATALOG.to_owned(),
     },
 ];
 
@@ -328,7 +334,7 @@ mod tests {
     fn a_new_column_comes_with_a_new_version() {
         assert_eq!(
             (known_version(), COLUMNS.len()),
-            (6, 20),
+            (7, 20),
             "add a migration, even one that does nothing else: a program that does not know the \
              column would make the views anew without it"
         );

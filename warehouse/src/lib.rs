@@ -9,6 +9,7 @@
 //!     trunkline_data.bucket_7_20261124       one day (or hour, or month), UTC
 //! trunkline.source_statistics                how much each source has stored
 //! trunkline.webhook_sources                  what a reader may read
+//! trunkline.rejections                       refused requests, by sampling
 //! segment.events                             view on bucket 7, for people
 //! ```
 //!
@@ -35,6 +36,7 @@ mod partitions;
 mod preflight;
 mod ranges;
 mod readers;
+mod rejections;
 mod removal;
 mod retention;
 mod roles;
@@ -267,6 +269,19 @@ impl Warehouse {
         let lease = self.connection.lease().await?;
         layout::require(&lease).await?;
         let report = upkeep::upkeep(&lease, self.connection.target()).await?;
+        lease.give_back();
+        Ok(report)
+    }
+
+    /// Deletes from `trunkline.rejections` what is older than a week, and of each source what is
+    /// more than 2,000 rows. To be called every hour or so.
+    ///
+    /// # Errors
+    /// When the database is not reached or not prepared; the server's refusals.
+    pub async fn prune_rejections(&self) -> Result<Report, Error> {
+        let lease = self.connection.lease().await?;
+        layout::require(&lease).await?;
+        let report = rejections::prune(&lease).await?;
         lease.give_back();
         Ok(report)
     }

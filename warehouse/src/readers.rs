@@ -13,7 +13,7 @@ use trunkline_model::names::{RelationName, quote_identifier, quote_literal};
 
 use crate::apply::CURRENT_ROLE;
 use crate::catalog::{Marks, ReaderRow};
-use crate::roles::{Role, read_rights};
+use crate::roles::{Role, read_rights, see_rejections};
 use crate::step::{Step, Test};
 
 /// Who is to read a source, and what is known of the roles involved.
@@ -35,14 +35,21 @@ impl Readers<'_> {
         let listed = listed
             .into_iter()
             .filter(|role| existing.contains_key(*role));
-        listed.map(|role| self.grant(role)).collect()
+        listed
+            .flat_map(|role| {
+                // Members of the group see them by it.
+                let rejections = self.group.is_none().then(|| see_rejections(role));
+                [Some(self.grant(role)), rejections]
+            })
+            .flatten()
+            .collect()
     }
 
     /// Takes back what was given to roles that are not listed any more.
     ///
-    /// Of rights granted one by one, USAGE on schema `trunkline` and the list of sources stay: the
-    /// role may need them to read other sources or to insert, and the list shows it nothing that it
-    /// may not read.
+    /// Of rights granted one by one, USAGE on schema `trunkline`, the list of sources and the log of
+    /// refusals stay: the role may need them for other sources or to insert, and they show it nothing
+    /// of what it may not read.
     pub(crate) fn revocations(&self, given: &[ReaderRow], database: &str) -> Vec<Step> {
         let group = Role::reader(database, self.relation.schema.as_str());
         given
@@ -184,7 +191,8 @@ mod tests {
                 "GRANT USAGE ON SCHEMA trunkline, \"shop\" TO \"Bi \"\"x\"\"\";\n\
               GRANT SELECT ON \"shop\".\"events\", trunkline.webhook_sources TO \"Bi \"\"x\"\"\";\n\
               INSERT INTO trunkline.readers (bucket, role, by_group) \
-              VALUES (7, 'Bi \"x\"', false) ON CONFLICT DO NOTHING"
+              VALUES (7, 'Bi \"x\"', false) ON CONFLICT DO NOTHING",
+                "GRANT SELECT ON trunkline.rejections TO \"Bi \"\"x\"\"\""
             ]
         );
         assert_eq!(

@@ -9,7 +9,7 @@
 
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
-use trunkline_model::names::{ClusterName, SourceName, quote_identifier};
+use trunkline_model::names::{ClusterName, SourceName, quote_identifier, quote_literal};
 use trunkline_pgconn::Target;
 
 use crate::apply::{CURRENT_ROLE, run_or_fail};
@@ -20,6 +20,7 @@ use crate::error::{Error, dependants};
 use crate::layout::EVENTS;
 use crate::partitions::bucket_table;
 use crate::preflight::Preflight;
+use crate::rejections::REJECTIONS;
 use crate::roles::Role;
 use crate::step::{Report, Step, Test};
 
@@ -179,7 +180,7 @@ fn drop_group(bucket: i32, group: &Role) -> Step {
             [&bucket.to_string(), &group.name, group.mark()],
         ),
         sql: format!(
-            "REVOKE ALL ON trunkline.webhook_sources FROM {name};\n\
+            "REVOKE ALL ON trunkline.webhook_sources, {REJECTIONS} FROM {name};\n\
              REVOKE ALL ON SCHEMA trunkline FROM {name};\n\
              DROP ROLE {name}"
         ),
@@ -187,7 +188,8 @@ fn drop_group(bucket: i32, group: &Role) -> Step {
     }
 }
 
-/// Gives up the claim on name and schema, once nothing is left that it protects.
+/// Gives up the claim on name and schema, once nothing is left that it protects, and forgets what was
+/// refused: whoever takes the name next is not to read it.
 fn forget(row: &SourceRow) -> Step {
     let SourceRow { bucket, source, .. } = row;
     Step {
@@ -196,7 +198,11 @@ fn forget(row: &SourceRow) -> Step {
             once_detached!("to_regclass('trunkline_data.bucket_' || $1) IS NULL"),
             [&bucket.to_string()],
         ),
-        sql: format!("DELETE FROM trunkline.sources WHERE bucket = {bucket}"),
+        sql: format!(
+            "DELETE FROM trunkline_data.rejections WHERE source = {};\n\
+             DELETE FROM trunkline.sources WHERE bucket = {bucket}",
+            quote_literal(source)
+        ),
         fix: format!("ALTER TABLE trunkline.sources OWNER TO {CURRENT_ROLE}"),
     }
 }

@@ -15,6 +15,7 @@ use crate::catalog::Marks;
 use crate::error::{Error, ForeignRole};
 use crate::layout::EVENTS;
 use crate::preflight::Preflight;
+use crate::rejections::REJECTIONS;
 use crate::step::{Step, Test};
 
 /// Who makes the PostgreSQL roles.
@@ -69,7 +70,7 @@ impl Role {
         }
     }
 
-    /// Who may insert events, and nothing else.
+    /// Who may insert events and report refusals, and nothing else.
     pub(crate) fn ingest(database: &str) -> Self {
         Self::new(
             &format!("trunkline_{database}_ingest"),
@@ -142,12 +143,14 @@ pub(crate) fn ingest_group(database: &str) -> Vec<Step> {
     steps
 }
 
-/// What a role needs to insert events. INSERT on the parent is enough for COPY into any partition,
-/// and opens none of them.
+/// What a role needs to insert events and to report refusals. INSERT on the parent is enough for COPY
+/// into any partition, and opens none of them.
 pub(crate) fn insert_rights(role: &str, database: &str) -> [Step; 2] {
     let (name, quoted_database) = (quote_identifier(role), quote_identifier(database));
-    let grants =
-        format!("GRANT USAGE ON SCHEMA trunkline TO {name};\nGRANT INSERT ON {EVENTS} TO {name}");
+    let grants = format!(
+        "GRANT USAGE ON SCHEMA trunkline TO {name};\n\
+         GRANT INSERT ON {EVENTS}, {REJECTIONS} TO {name}"
+    );
     let connect = format!("GRANT CONNECT ON DATABASE {quoted_database} TO {name}");
     [
         Step {
@@ -155,8 +158,9 @@ pub(crate) fn insert_rights(role: &str, database: &str) -> [Step; 2] {
             needed: Test::new(
                 "NOT EXISTS (SELECT FROM pg_roles WHERE rolname = $1 \
                  AND has_schema_privilege(oid, 'trunkline', 'USAGE') \
-                 AND has_table_privilege(oid, $2, 'INSERT'))",
-                [role, EVENTS],
+                 AND has_table_privilege(oid, $2, 'INSERT') \
+                 AND has_table_privilege(oid, to_regclass($3), 'INSERT'))",
+                [role, EVENTS, REJECTIONS],
             ),
             fix: grants.replace('\n', " "),
             sql: grants,
@@ -230,12 +234,29 @@ pub(crate) fn change_ingest_password(database: &str, password: &SecretBytes) -> 
 }
 
 /// The group of one source's readers, and its rights.
-pub(crate) fn reader_group(database: &str, relation: &RelationName) -> [Step; 2] {
+pub(crate) fn reader_group(database: &str, relation: &RelationName) -> [Step; 3] {
     let group = Role::reader(database, relation.schema.as_str());
     [
         group.create("NOLOGIN", ""),
         read_rights(&group.name, relation),
+        see_rejections(&group.name),
     ]
+}
+
+/// Lets a role see what was refused of the sources that it may read. Apart from the right to read,
+/// because who has that by an administrator may still lack this.
+pub(crate) fn see_rejections(role: &str) -> Step {
+    let grant = format!("GRANT SELECT ON {REJECTIONS} TO {}", quote_identifier(role));
+    Step {
+        what: format!("let role {role} read {REJECTIONS}"),
+        needed: Test::new(
+            "NOT EXISTS (SELECT FROM pg_roles WHERE rolname = $1 \
+             AND has_table_privilege(oid, to_regclass($2), 'SELECT'))",
+            [role, REJECTIONS],
+        ),
+        sql: grant.clone(),
+        fix: grant,
+    }
 }
 
 /// What a role needs to read `relation` and to find it in the list of sources.
@@ -352,7 +373,7 @@ mod tests {
             granted,
             [
                 "GRANT USAGE ON SCHEMA trunkline TO \"trunkline_app_ingest\"",
-                "GRANT INSERT ON trunkline.events TO \"trunkline_app_ingest\"",
+                "GRANT INSERT ON trunkline.events, trunkline.rejections TO \"trunkline_app_ingest\"",
                 "GRANT CONNECT ON DATABASE \"app\" TO \"trunkline_app_ingest\"",
             ]
         );
@@ -361,12 +382,16 @@ mod tests {
     #[test]
     fn a_reader_group_sees_its_view_and_the_list_of_sources() {
         let shop: SchemaName = "shop".parse().unwrap();
-        let [_, grant] = reader_group("app", &shop.events());
+        let [_, grant, rejections] = reader_group("app", &shop.events());
         assert_eq!(
             grant.sql,
             "GRANT USAGE ON SCHEMA trunkline, \"shop\" TO \"trunkline_app_shop_reader\";\n\
              GRANT SELECT ON \"shop\".\"events\", trunkline.webhook_sources \
              TO \"trunkline_app_shop_reader\""
+        );
+        assert_eq!(
+            rejections.sql,
+            "GRANT SELECT ON trunkline.rejections TO \"trunkline_app_shop_reader\""
         );
     }
 }

@@ -80,6 +80,7 @@ impl Session {
             listen: args.listen,
             admin_listen: args.admin_listen,
             pod_uid: None,
+            name: None,
         })
         .await?;
         let mut session = Self {
@@ -143,12 +144,13 @@ impl Session {
     }
 
     /// Makes the partitions of the coming days, and drops those that are older than the retention
-    /// of their source.
+    /// of their source and what the log of refusals keeps too long.
     pub(super) async fn maintain(&mut self) {
         let (cluster, desired) = (self.state.cluster.name.clone(), self.desired());
         let made = self.warehouse.maintain().await;
         let dropped = self.warehouse.drop_expired(&cluster, &desired).await;
-        for report in [made, dropped] {
+        let pruned = self.warehouse.prune_rejections().await;
+        for report in [made, dropped, pruned] {
             if let Err(error) = report {
                 self.output
                     .warning(&format!("{:#}", anyhow::Error::from(error)));

@@ -43,6 +43,7 @@ use writer::{Orders, Role, Writer};
 
 pub use error::{CommitError, Reason};
 pub use metrics::CommitMetrics;
+pub(crate) use session::Session;
 pub use settings::{ServerSettings, SynchronousCommit};
 pub use state::DatabaseState;
 

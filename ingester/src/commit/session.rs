@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use trunkline_pgconn::{Address, DialError, Endpoint, Target};
 
+use super::error::Reason;
 use super::failure::{Failure, Fault};
 use super::login::{CancelKey, login};
 use super::settings::{self, ServerSettings};
@@ -26,7 +27,7 @@ const COMMIT_DEADLINE: Duration = Duration::from_secs(3);
 const QUERY_DEADLINE: Duration = Duration::from_secs(2);
 
 /// An open session.
-pub(super) struct Session {
+pub(crate) struct Session {
     connection: Connection,
     cancel: CancelKey,
     settings: ServerSettings,
@@ -39,7 +40,7 @@ pub(super) struct Session {
 impl Session {
     /// Opens a session with the first address of the first endpoint that takes writes. The text of the error speaks of
     /// every endpoint.
-    pub(super) async fn open(target: &Arc<Target>) -> Result<Self, OpenError> {
+    pub(crate) async fn open(target: &Arc<Target>) -> Result<Self, OpenError> {
         let mut error = OpenError {
             reason: String::new(),
             is_settled: false,
@@ -108,8 +109,24 @@ impl Session {
         self.connection.ended().await
     }
 
+    /// Runs statements other than commits, in one flight. After an error the session must not be
+    /// used again.
+    pub(crate) async fn run(&mut self, sql: &str) -> Result<(), Reason> {
+        let exchange = async {
+            let reply = self.connection.query(sql).await?;
+            self.settle(&reply).await?;
+            reply
+                .error
+                .map_or(Ok(()), |error| Err(Failure::Server(error)))
+        };
+        timeout(QUERY_DEADLINE, exchange)
+            .await
+            .unwrap_or(Err(Failure::Deadline(QUERY_DEADLINE)))
+            .map_err(|failure| failure.to_string().into())
+    }
+
     /// Ends the session in good order.
-    pub(super) async fn close(self) {
+    pub(crate) async fn close(self) {
         // A frozen server does not take even a goodbye.
         let _ = timeout(QUERY_DEADLINE, self.connection.terminate()).await;
     }
@@ -228,8 +245,8 @@ fn statements(settings: ServerSettings) -> (String, String) {
 
 /// Why no endpoint could be opened.
 #[derive(Debug)]
-pub(super) struct OpenError {
-    pub(super) reason: String,
+pub(crate) struct OpenError {
+    pub(crate) reason: String,
     /// Every server has answered and will not change its mind within a second: the password is
     /// wrong, for instance.
     pub(super) is_settled: bool,

@@ -254,4 +254,94 @@ mod tests {
         let coding = Refusal::ContentEncoding(HeaderValue::from_static("compress"));
         assert_eq!(coding.response().headers()[ACCEPT_ENCODING], ACCEPTED);
     }
+
+    /// Every refusal. What is not told apart by its reason is there once.
+    fn every() -> Vec<Refusal> {
+        let not_json = crate::json::decode(b"{]", crate::json::ArrayRows::Whole).unwrap_err();
+        let why = || std::sync::Arc::from("why");
+        let mut every = vec![
+            Refusal::NotConfigured,
+            Refusal::UnknownPath(String::new()),
+            Refusal::Method(String::new()),
+            Refusal::ContentEncoding(HeaderValue::from_static("x")),
+            Refusal::NotDecompressible("gzip"),
+            Refusal::SourceUnavailable(String::new()),
+            Refusal::Overloaded,
+            Refusal::BodyTooLarge { limit: 1 },
+            Refusal::RowsTooLarge { limit: 1 },
+            Refusal::BodyTimeout,
+            Refusal::BodyAborted,
+            Refusal::NotJson(not_json),
+            Refusal::NotText { offset: 1 },
+            Refusal::TooManyFields,
+            Refusal::CommitTimeout,
+            Refusal::Defect,
+        ];
+        let unverified = [
+            Unverified::Missing,
+            Unverified::Repeated,
+            Unverified::Malformed,
+            Unverified::Mismatch,
+            Unverified::SignedHeaderMissing,
+            Unverified::TimestampMissing,
+            Unverified::TimestampMalformed,
+            Unverified::TimestampTooOld,
+            Unverified::TimestampInFuture,
+            Unverified::SecretMissing,
+            Unverified::SecretMalformed,
+            Unverified::SecretMismatch,
+        ];
+        every.extend(unverified.map(Refusal::Unverified));
+        let commit = [
+            CommitError::Unavailable(why()),
+            CommitError::NotDurable(why()),
+            CommitError::UnknownOutcome(why()),
+            CommitError::NoPartition,
+            CommitError::Unacceptable(tokio_postgres::error::SqlState::INTERNAL_ERROR),
+            CommitError::Stopping,
+        ];
+        every.extend(commit.map(Refusal::Commit));
+        // A new one does not compile here; add it above and to the page.
+        for refusal in &every {
+            match refusal {
+                Refusal::NotConfigured
+                | Refusal::UnknownPath(_)
+                | Refusal::Method(_)
+                | Refusal::ContentEncoding(_)
+                | Refusal::NotDecompressible(_)
+                | Refusal::SourceUnavailable(_)
+                | Refusal::Overloaded
+                | Refusal::BodyTooLarge { .. }
+                | Refusal::RowsTooLarge { .. }
+                | Refusal::BodyTimeout
+                | Refusal::BodyAborted
+                | Refusal::Unverified(_)
+                | Refusal::NotJson(_)
+                | Refusal::NotText { .. }
+                | Refusal::TooManyFields
+                | Refusal::Commit(_)
+                | Refusal::CommitTimeout
+                | Refusal::Defect => {}
+            }
+        }
+        every
+    }
+
+    #[test]
+    fn the_page_has_every_reason_with_its_status() {
+        let page = include_str!("../../../docs/rejections.md");
+        let row = |line: &str| -> Option<String> {
+            let (status, rest) = line.strip_prefix("| ")?.split_once(" | `")?;
+            let (reason, _) = rest.split_once("` |")?;
+            let is_status = status.bytes().all(|byte| byte.is_ascii_digit());
+            is_status.then(|| format!("{status} {reason}"))
+        };
+        let mut listed: Vec<_> = page.lines().filter_map(row).collect();
+        let name =
+            |refusal: &Refusal| format!("{} {}", refusal.status().as_u16(), refusal.reason());
+        let mut known: Vec<_> = every().iter().map(name).collect();
+        listed.sort();
+        known.sort();
+        assert_eq!(listed, known);
+    }
 }

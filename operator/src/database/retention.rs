@@ -1,5 +1,5 @@
 //! Rows that are older than their retention are dropped by the database's task, when nothing else is
-//! to be done.
+//! to be done, and so is what the log of refusals keeps too long.
 
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ impl Keeper {
         let cluster = self.cluster.clone();
         let dropping = async {
             let warehouse = self.connect(&wanted.owner).await?;
+            warehouse.prune_rejections().await?;
             warehouse.drop_expired(&cluster, &wanted.sources).await
         };
         match timeout(DROPPING_DEADLINE, dropping).await {

@@ -225,6 +225,7 @@ async fn an_older_layout_is_migrated_and_keeps_its_rows() {
             "add column partition_by to trunkline.sources (layout version 4)",
             "create trunkline.frozen_partitions (layout version 5)",
             "create trunkline.source_statistics (layout version 6)",
+            "create trunkline.rejections (layout version 7)",
             "add column body_text to trunkline.events",
             "add column raw to trunkline.events",
             "add column body_text to trunkline_data.bucket_2",
@@ -278,7 +279,8 @@ async fn a_newer_layout_is_refused_and_nothing_is_touched() {
     admin
         .batch_execute(
             "INSERT INTO trunkline.layout (version) VALUES (1000); \
-             ALTER TABLE trunkline.events DROP COLUMN raw; DROP SCHEMA trunkline_data",
+             ALTER TABLE trunkline.events DROP COLUMN raw; \
+             DROP SCHEMA trunkline_data CASCADE",
         )
         .await
         .unwrap();
@@ -335,7 +337,7 @@ async fn someone_elses_schema_of_our_name_is_left_alone_until_it_is_handed_over(
         let (_, fix) = error.split_once("run: ").unwrap();
         admin.batch_execute(fix).await.unwrap();
         warehouse.ensure_layout().await.unwrap();
-        assert_eq!(tree(&admin).await.len(), 8);
+        assert_eq!(tree(&admin).await.len(), 10);
     }
 }
 
@@ -392,9 +394,10 @@ async fn a_layout_whose_creation_was_cut_short_is_completed() {
     // As after the table of versions and before the first version.
     admin
         .batch_execute(
-            "DROP VIEW trunkline.webhook_sources, trunkline.source_statistics; \
-             DROP TABLE trunkline.dropped_partitions, trunkline.frozen_partitions, \
-             trunkline.readers, trunkline.sources, trunkline.events; \
+            "DROP VIEW trunkline.webhook_sources, trunkline.source_statistics, \
+             trunkline.rejections; \
+             DROP TABLE trunkline_data.rejections, trunkline.dropped_partitions, \
+             trunkline.frozen_partitions, trunkline.readers, trunkline.sources, trunkline.events; \
              DELETE FROM trunkline.layout",
         )
         .await

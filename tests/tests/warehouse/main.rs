@@ -13,6 +13,7 @@ mod harness;
 mod layout;
 mod partitions;
 mod readers;
+mod rejections;
 mod removal;
 mod retention;
 mod roles;

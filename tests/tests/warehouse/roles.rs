@@ -64,6 +64,7 @@ async fn the_ingest_login_inserts_into_the_parent_and_does_nothing_else() {
         format!("SELECT * FROM {leaf}"),
         "SELECT * FROM shop.events".to_owned(),
         "SELECT * FROM trunkline.webhook_sources".to_owned(),
+        "SELECT * FROM trunkline.rejections".to_owned(),
         "SELECT * FROM trunkline.sources".to_owned(),
         "UPDATE trunkline.sources SET url = 'x'".to_owned(),
         "INSERT INTO trunkline.layout VALUES (9)".to_owned(),

@@ -1,0 +1,90 @@
+//! Refused requests, written down for their owner in `trunkline.rejections`.
+//!
+//! A refusal is counted under its source and its reason. The first one is written at once, the next
+//! ones as one row a minute with their number, so that a flood of refusals is no flood of writes.
+//!
+//! Invariants:
+//! - Nobody waits: a request only counts itself; a task of its own writes, over a connection of its
+//!   own, while the commit path knows nothing of it.
+//! - What is written names a source, a reason and a sentence of ours: no path, no header, no address,
+//!   no part of a body.
+//! - Every refusal is in a row, waits for one, or is counted as lost. While the database is away
+//!   they wait.
+
+mod recorder;
+mod tally;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{Notify, watch};
+use trunkline_pgconn::Target;
+
+use crate::metrics::RefusalLabels;
+use crate::request::Refusal;
+use tally::{Rejection, Tally};
+
+pub(crate) use recorder::Recorder;
+
+/// How much of a sentence is kept, in characters: one that speaks of many hosts may be long.
+const MAX_DETAIL_CHARS: usize = 1_000;
+
+/// What waits to be written, and where to.
+#[derive(Debug)]
+pub(crate) struct Rejections {
+    tally: Mutex<Tally>,
+    /// Something waits under a source and a reason under which nothing waited.
+    wake: Notify,
+    target: watch::Sender<Option<Arc<Target>>>,
+}
+
+impl Rejections {
+    pub(crate) fn new() -> Self {
+        Self {
+            tally: Mutex::default(),
+            wake: Notify::new(),
+            target: watch::Sender::new(None),
+        }
+    }
+
+    /// Writes to this database from now on.
+    pub(crate) fn follow(&self, target: &Target) {
+        self.target.send_if_modified(|current| {
+            let is_new = current.as_deref() != Some(target);
+            if is_new {
+                *current = Some(Arc::new(target.clone()));
+            }
+            is_new
+        });
+    }
+
+    /// Counts a refusal. Whether there was room for it.
+    pub(crate) fn note(&self, labels: RefusalLabels, refusal: &Refusal) -> bool {
+        let status = refusal.status().as_u16();
+        let detail = || detail(refusal);
+        let noted = self.tally().note(labels, status, detail, Instant::now());
+        if noted == tally::Noted::First {
+            self.wake.notify_one();
+        }
+        noted != tally::Noted::NoRoom
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The sentence for the owner. PostgreSQL's text has no zero byte.
+fn detail(refusal: &Refusal) -> String {
+    refusal
+        .to_string()
+        .chars()
+        .filter(|&character| character != '\0')
+        .take(MAX_DETAIL_CHARS)
+        .collect()
+}
+
+/// How many requests these stand for.
+fn requests(rejections: &[Rejection]) -> u64 {
+    rejections.iter().map(|rejection| rejection.count).sum()
+}
