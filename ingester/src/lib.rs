@@ -33,6 +33,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::net::TcpListener;
+use trunkline_telemetry::metrics::Description;
 
 use config::ConfigWatch;
 use instance::Instance;
@@ -48,6 +49,12 @@ const COMMIT_DEADLINE: Duration = Duration::from_secs(3);
 
 /// How long an answer of the admin listener may take to end.
 const ADMIN_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Every metric of an ingester, for the reference page.
+#[must_use]
+pub fn metrics() -> Vec<Description> {
+    metrics::Metrics::new().descriptions().to_vec()
+}
 
 /// What an ingester is started with; all else comes from the configuration directory.
 #[derive(Debug, Clone)]

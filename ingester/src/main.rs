@@ -1,16 +1,15 @@
 //! `trunkline-ingester`: command line, log and signals around [`trunkline_ingester::Ingester`].
 
-use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info};
-use tracing_subscriber::EnvFilter;
 use trunkline_ingester::{Ingester, Options};
+use trunkline_telemetry::log::{self, LogFormat};
 
 /// musl's own allocator has one lock for all threads.
 #[cfg(target_env = "musl")]
@@ -41,14 +40,6 @@ struct Arguments {
     log_format: LogFormat,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    /// One line a message, for people
-    Text,
-    /// One JSON object a message
-    Json,
-}
-
 const EXAMPLES: &str = "\
 Examples:
   Serve a configuration on the default ports:
@@ -66,24 +57,13 @@ ends at once. Exit codes: 0 stopped, 1 failed, 2 wrong arguments.";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    start_log(arguments.log_format);
+    log::start(arguments.log_format, "info");
     match run(arguments) {
         Ok(code) => code,
         Err(error) => {
             error!("{error:#}");
             ExitCode::FAILURE
         }
-    }
-}
-
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    match format {
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().init(),
     }
 }
 

@@ -8,13 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
+use trunkline_telemetry::metrics::{Catalog, Description, LabelNames};
 
 use crate::commit::CommitMetrics;
 
@@ -31,6 +29,10 @@ pub(crate) struct StatusLabels {
     pub(crate) status: u16,
 }
 
+impl LabelNames for StatusLabels {
+    const NAMES: &'static [&'static str] = &["source", "status"];
+}
+
 /// Labels of a counter of refusals.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RefusalLabels {
@@ -38,10 +40,18 @@ pub(crate) struct RefusalLabels {
     pub(crate) reason: &'static str,
 }
 
+impl LabelNames for RefusalLabels {
+    const NAMES: &'static [&'static str] = &["source", "reason"];
+}
+
 /// The label of what is counted for each source.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct SourceLabels {
     pub(crate) source: Arc<str>,
+}
+
+impl LabelNames for SourceLabels {
+    const NAMES: &'static [&'static str] = &["source"];
 }
 
 /// What holds at the moment of a scrape.
@@ -54,7 +64,7 @@ pub(crate) struct Snapshot {
 
 /// Every metric.
 pub(crate) struct Metrics {
-    registry: Registry,
+    catalog: Catalog,
     pub(crate) requests: Family<StatusLabels, Counter>,
     pub(crate) request_seconds: Histogram,
     pub(crate) refusals: Family<RefusalLabels, Counter>,
@@ -66,7 +76,7 @@ pub(crate) struct Metrics {
     pub(crate) config_loaded: Gauge<f64, AtomicU64>,
     pub(crate) config_errors: Counter,
     pub(crate) commits: CommitMetrics,
-    bytes_in_flight: Gauge,
+    in_flight: Gauge,
     database_up: Gauge,
     database_durable: Gauge,
 }
@@ -79,101 +89,84 @@ impl fmt::Debug for Metrics {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let mut metrics = Self {
-            registry: Registry::with_prefix("trunkline_ingester"),
-            requests: Family::default(),
-            request_seconds: Histogram::new(REQUEST_SECONDS),
-            refusals: Family::default(),
-            recorded_refusals: Counter::default(),
-            unrecorded_refusals: Counter::default(),
-            unverified: Family::default(),
-            events: Family::default(),
-            repaired_events: Family::default(),
-            config_loaded: Gauge::default(),
-            config_errors: Counter::default(),
-            commits: CommitMetrics::default(),
-            bytes_in_flight: Gauge::default(),
-            database_up: Gauge::default(),
-            database_durable: Gauge::default(),
-        };
-        metrics.register();
-        metrics
+        let mut catalog = Catalog::new("trunkline_ingester");
+        catalog.add_build_info(env!("CARGO_PKG_VERSION"));
+        Self {
+            requests: catalog.add("requests", "Requests answered", Family::default()),
+            request_seconds: catalog.add_seconds(
+                "request_duration",
+                "Time from a request's headers to its answer",
+                Histogram::new(REQUEST_SECONDS),
+            ),
+            refusals: catalog.add(
+                "refusals",
+                "Requests answered with anything but 200, by reason",
+                Family::default(),
+            ),
+            recorded_refusals: catalog.add(
+                "recorded_refusals",
+                "Refused requests that a row of trunkline.rejections stands for",
+                Counter::default(),
+            ),
+            unrecorded_refusals: catalog.add(
+                "unrecorded_refusals",
+                "Refused requests that no row of trunkline.rejections will stand for",
+                Counter::default(),
+            ),
+            unverified: catalog.add(
+                "unverified_requests",
+                "Requests that failed verification and were stored, because the source's \
+                 verification.mode is ReportOnly, by the reason of the 400 that they would have got",
+                Family::default(),
+            ),
+            events: catalog.add("events", "Events committed", Family::default()),
+            repaired_events: catalog.add(
+                "repaired_events",
+                "Events committed with a body that is not exactly what was sent, because jsonb \
+                 cannot hold that",
+                Family::default(),
+            ),
+            in_flight: catalog.add_bytes(
+                "in_flight",
+                "Memory reserved by requests that are not answered yet",
+                Gauge::default(),
+            ),
+            commits: CommitMetrics::new(&mut catalog),
+            database_up: catalog.add(
+                "database_up",
+                "1 while the database takes commits, else 0",
+                Gauge::default(),
+            ),
+            database_durable: catalog.add(
+                "database_durable",
+                "1 while the database keeps what it commits, else 0",
+                Gauge::default(),
+            ),
+            config_loaded: catalog.add_seconds(
+                "config_loaded_timestamp",
+                "When the served configuration was loaded, since the Unix epoch",
+                Gauge::default(),
+            ),
+            config_errors: catalog.add(
+                "config_errors",
+                "Configurations that were refused; the last good one stayed",
+                Counter::default(),
+            ),
+            catalog,
+        }
     }
 
-    fn register(&mut self) {
-        let registry = &mut self.registry;
-        registry.register("requests", "Requests answered", self.requests.clone());
-        registry.register_with_unit(
-            "request_duration",
-            "Time from a request's headers to its answer",
-            Unit::Seconds,
-            self.request_seconds.clone(),
-        );
-        registry.register(
-            "refusals",
-            "Requests refused, by reason",
-            self.refusals.clone(),
-        );
-        registry.register(
-            "recorded_refusals",
-            "Refused requests that a row of trunkline.rejections stands for",
-            self.recorded_refusals.clone(),
-        );
-        registry.register(
-            "unrecorded_refusals",
-            "Refused requests that no row of trunkline.rejections will stand for",
-            self.unrecorded_refusals.clone(),
-        );
-        registry.register(
-            "unverified_requests",
-            "Requests stored although they failed verification, by reason",
-            self.unverified.clone(),
-        );
-        registry.register("events", "Events committed", self.events.clone());
-        registry.register(
-            "repaired_events",
-            "Events committed with a repaired body, because jsonb cannot hold it as sent",
-            self.repaired_events.clone(),
-        );
-        registry.register_with_unit(
-            "config_loaded_timestamp",
-            "When the served configuration was loaded, since the Unix epoch",
-            Unit::Seconds,
-            self.config_loaded.clone(),
-        );
-        registry.register(
-            "config_errors",
-            "Configurations that were refused",
-            self.config_errors.clone(),
-        );
-        self.commits.register(registry);
-        registry.register(
-            "bytes_in_flight",
-            "Memory reserved by requests that are not answered yet, in bytes",
-            self.bytes_in_flight.clone(),
-        );
-        registry.register(
-            "database_up",
-            "1 while the database takes commits",
-            self.database_up.clone(),
-        );
-        registry.register(
-            "database_durable",
-            "1 while the database keeps what it commits",
-            self.database_durable.clone(),
-        );
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "The program", build);
+    /// What there is, for the reference page.
+    pub(crate) fn descriptions(&self) -> &[Description] {
+        self.catalog.descriptions()
     }
 
     /// The metrics as OpenMetrics text, together with what holds now.
     pub(crate) fn encode(&self, now: Snapshot) -> Result<String, fmt::Error> {
-        self.bytes_in_flight
+        self.in_flight
             .set(i64::try_from(now.bytes_in_flight).unwrap_or(i64::MAX));
         self.database_up.set(i64::from(now.database_up));
         self.database_durable.set(i64::from(now.database_durable));
-        let mut text = String::new();
-        encode(&mut text, &self.registry)?;
-        Ok(text)
+        self.catalog.encode()
     }
 }

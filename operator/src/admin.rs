@@ -12,11 +12,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use trunkline_telemetry::metrics::OPENMETRICS;
 
 use crate::metrics::Metrics;
-
-/// What `prometheus-client` encodes.
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What the listener tells.
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use clap::{Args, Parser, ValueEnum};
 use kube::Client;
 use trunkline_operator::build::INGESTER_IMAGE;
+use trunkline_telemetry::log::LogFormat;
 
 use super::leader::Lease;
 
@@ -114,13 +115,4 @@ pub(super) enum Reach {
     Direct,
     /// Through the API server, which needs the right to get pods/proxy
     Proxy,
-}
-
-/// Forms of the log.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum LogFormat {
-    /// One line a message, for people
-    Text,
-    /// One JSON object a message
-    Json,
 }

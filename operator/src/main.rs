@@ -4,7 +4,6 @@
 mod args;
 mod leader;
 
-use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -15,14 +14,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
-use tracing_subscriber::EnvFilter;
 use trunkline_operator::admin::Admin;
 use trunkline_operator::controller::{Operator, Options};
 use trunkline_operator::metrics::Metrics;
 use trunkline_operator::pods::PodAccess;
 use trunkline_operator::watches::Scope;
+use trunkline_telemetry::log;
 
-use args::{Arguments, LogFormat, Reach, RunArgs};
+use args::{Arguments, Reach, RunArgs};
 use leader::Leadership;
 
 /// The images are linked against musl, whose own allocator is slow under threads.
@@ -32,25 +31,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    start_log(arguments.run.log_format);
+    log::start(arguments.run.log_format, "info,kube_lease_manager=warn");
     match run(&arguments.run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error:#}");
             ExitCode::FAILURE
         }
-    }
-}
-
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,kube_lease_manager=warn"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    match format {
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().init(),
     }
 }
 

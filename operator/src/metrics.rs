@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
+use trunkline_telemetry::metrics::{Catalog, Description, LabelNames};
 
 /// What a reconciliation came to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -16,10 +15,14 @@ struct ResultLabel {
     result: &'static str,
 }
 
+impl LabelNames for ResultLabel {
+    const NAMES: &'static [&'static str] = &["result"];
+}
+
 /// Every metric.
 #[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
+    catalog: Catalog,
     reconciliations: Family<ResultLabel, Counter>,
     duration: Histogram,
     writes: Counter,
@@ -31,45 +34,42 @@ impl Metrics {
     /// All at zero.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        let mut registry = Registry::with_prefix("trunkline_operator");
-        let reconciliations = Family::<ResultLabel, Counter>::default();
-        let duration = Histogram::new(exponential_buckets(0.001, 4.0, 8));
-        let (writes, leader, ready_sources) =
-            (Counter::default(), Gauge::default(), Gauge::default());
-        registry.register(
-            "reconciliations",
-            "Reconciliations of WebhookClusters by result",
-            reconciliations.clone(),
-        );
-        registry.register_with_unit(
-            "reconciliation_duration",
-            "Duration of a reconciliation",
-            Unit::Seconds,
-            duration.clone(),
-        );
-        registry.register(
-            "writes",
-            "Objects and statuses written to the API server",
-            writes.clone(),
-        );
-        registry.register(
-            "leader",
-            "1 while this replica acts, 0 while it stands by",
-            leader.clone(),
-        );
-        registry.register(
-            "sources_ready",
-            "WebhookSources that were Ready when last looked at",
-            ready_sources.clone(),
-        );
+        let mut catalog = Catalog::new("trunkline_operator");
+        catalog.add_build_info(env!("CARGO_PKG_VERSION"));
         Arc::new(Self {
-            registry,
-            reconciliations,
-            duration,
-            writes,
-            leader,
-            ready_sources,
+            reconciliations: catalog.add(
+                "reconciliations",
+                "Reconciliations of WebhookClusters, by their result: success or error",
+                Family::default(),
+            ),
+            duration: catalog.add_seconds(
+                "reconciliation_duration",
+                "Duration of a reconciliation",
+                Histogram::new(exponential_buckets(0.001, 4.0, 8)),
+            ),
+            writes: catalog.add(
+                "writes",
+                "Objects and statuses written to the API server",
+                Counter::default(),
+            ),
+            leader: catalog.add(
+                "leader",
+                "1 while this replica acts, 0 while it stands by",
+                Gauge::default(),
+            ),
+            ready_sources: catalog.add(
+                "sources_ready",
+                "WebhookSources that were Ready when last looked at",
+                Gauge::default(),
+            ),
+            catalog,
         })
+    }
+
+    /// What there is, for the reference page.
+    #[must_use]
+    pub fn descriptions(&self) -> &[Description] {
+        self.catalog.descriptions()
     }
 
     /// Counts a reconciliation.
@@ -101,8 +101,6 @@ impl Metrics {
     /// # Errors
     /// Only when formatting fails.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
-        let mut text = String::new();
-        encode(&mut text, &self.registry)?;
-        Ok(text)
+        self.catalog.encode()
     }
 }

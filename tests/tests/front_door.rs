@@ -307,7 +307,7 @@ async fn past_the_bytes_in_flight_a_request_is_503_and_later_ones_are_served() {
     begun.write_all(head.as_bytes()).await.unwrap();
     while station
         .ingester
-        .metric("trunkline_ingester_bytes_in_flight", "")
+        .metric("trunkline_ingester_in_flight_bytes", "")
         .await
         < 1_000_000.0
     {

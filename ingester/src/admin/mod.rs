@@ -14,13 +14,11 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper_util::service::TowerToHyperService;
+use trunkline_telemetry::metrics::OPENMETRICS;
 
 use crate::commit::DatabaseState;
 use crate::instance::Instance;
 use crate::metrics::Snapshot;
-
-/// What `prometheus-client` encodes.
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The service of the admin listener.
 pub(crate) fn service(instance: Arc<Instance>) -> TowerToHyperService<Router> {

@@ -1,11 +1,12 @@
-//! Counters of the commit path, in the form that the Prometheus client registers.
+//! Counters of the commit path.
 
 use std::time::Duration;
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use trunkline_telemetry::metrics::{Catalog, LabelNames};
 
 use super::error::CommitError;
 use crate::rows::EncodedRows;
@@ -20,6 +21,16 @@ const COMMIT_ROWS: [f64; 9] = [
     1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0,
 ];
 
+/// The label of a counter of refusals.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+impl LabelNames for ReasonLabel {
+    const NAMES: &'static [&'static str] = &["reason"];
+}
+
 /// What the commit path counts. Clones count together.
 #[derive(Debug, Clone)]
 pub struct CommitMetrics {
@@ -27,7 +38,7 @@ pub struct CommitMetrics {
     bytes: Counter,
     commit_rows: Histogram,
     commit_seconds: Histogram,
-    refusals: Family<[(&'static str, &'static str); 1], Counter>,
+    refusals: Family<ReasonLabel, Counter>,
     bisections: Counter,
     quarantined_rows: Counter,
     connections: Counter,
@@ -35,67 +46,58 @@ pub struct CommitMetrics {
 }
 
 impl Default for CommitMetrics {
+    /// Metrics that nobody scrapes.
     fn default() -> Self {
-        Self {
-            rows: Counter::default(),
-            bytes: Counter::default(),
-            commit_rows: Histogram::new(COMMIT_ROWS),
-            commit_seconds: Histogram::new(COMMIT_SECONDS),
-            refusals: Family::default(),
-            bisections: Counter::default(),
-            quarantined_rows: Counter::default(),
-            connections: Counter::default(),
-            failed_connections: Counter::default(),
-        }
+        Self::new(&mut Catalog::new("trunkline"))
     }
 }
 
 impl CommitMetrics {
-    /// Adds every metric to `registry`, whose prefix names the program.
-    pub fn register(&self, registry: &mut Registry) {
-        registry.register("committed_rows", "Rows committed", self.rows.clone());
-        registry.register_with_unit(
-            "committed",
-            "Size of the rows committed, as sent to the database",
-            Unit::Bytes,
-            self.bytes.clone(),
-        );
-        registry.register(
-            "commit_rows",
-            "Rows of one commit",
-            self.commit_rows.clone(),
-        );
-        registry.register_with_unit(
-            "commit_duration",
-            "Time from the first byte of a commit to the database's answer",
-            Unit::Seconds,
-            self.commit_seconds.clone(),
-        );
-        registry.register(
-            "commit_refusals",
-            "Deliveries that were not acknowledged, by reason",
-            self.refusals.clone(),
-        );
-        registry.register(
-            "commit_bisections",
-            "Batches that were split because the database refused a row of them",
-            self.bisections.clone(),
-        );
-        registry.register(
-            "quarantined_rows",
-            "Rows stored with their body as text, because the database refused it as JSON",
-            self.quarantined_rows.clone(),
-        );
-        registry.register(
-            "database_connections",
-            "Connections made to the database",
-            self.connections.clone(),
-        );
-        registry.register(
-            "failed_database_connections",
-            "Attempts to connect to the database that failed",
-            self.failed_connections.clone(),
-        );
+    /// Adds every metric to `catalog`.
+    pub fn new(catalog: &mut Catalog) -> Self {
+        Self {
+            rows: catalog.add("committed_rows", "Rows committed", Counter::default()),
+            bytes: catalog.add_bytes(
+                "committed",
+                "Size of the rows committed, as sent to the database",
+                Counter::default(),
+            ),
+            commit_rows: catalog.add(
+                "commit_rows",
+                "Rows of one commit",
+                Histogram::new(COMMIT_ROWS),
+            ),
+            commit_seconds: catalog.add_seconds(
+                "commit_duration",
+                "Time from the first byte of a commit to the database's answer",
+                Histogram::new(COMMIT_SECONDS),
+            ),
+            refusals: catalog.add(
+                "commit_refusals",
+                "Deliveries that the commit path did not acknowledge, by reason",
+                Family::default(),
+            ),
+            bisections: catalog.add(
+                "commit_bisections",
+                "Batches that were split because the database refused a row of them",
+                Counter::default(),
+            ),
+            quarantined_rows: catalog.add(
+                "quarantined_rows",
+                "Rows stored with their JSON as text, because the database refused it as JSON",
+                Counter::default(),
+            ),
+            connections: catalog.add(
+                "database_connections",
+                "Connections made to the database",
+                Counter::default(),
+            ),
+            failed_connections: catalog.add(
+                "failed_database_connections",
+                "Attempts to connect to the database that failed",
+                Counter::default(),
+            ),
+        }
     }
 
     pub(super) fn committed(&self, deliveries: &[&EncodedRows], duration: Duration) {
@@ -110,7 +112,9 @@ impl CommitMetrics {
 
     pub(super) fn refused(&self, error: &CommitError) {
         self.refusals
-            .get_or_create(&[("reason", error.label())])
+            .get_or_create(&ReasonLabel {
+                reason: error.label(),
+            })
             .inc();
     }
 

@@ -84,7 +84,7 @@ async fn the_limit_is_measured_after_decompression_and_a_bomb_holds_no_more() {
         let answer = source.post(&header, body).await;
         assert_eq!((answer.status, answer.text.as_str()), (413, text));
     }
-    let held = "trunkline_ingester_bytes_in_flight";
+    let held = "trunkline_ingester_in_flight_bytes";
     assert_eq!(source.station.ingester.metric(held, "").await, 0.0);
     assert_eq!(source.column("length(body)").await, [LIMIT.to_string()]);
 }
