@@ -26,23 +26,52 @@ pub struct IngesterProcess {
     config_dir: PathBuf,
     address: SocketAddr,
     admin: SocketAddr,
+    extras: Extras,
     folder: TempDir,
+}
+
+/// What a test adds to the command line and to the environment.
+#[derive(Debug, Default)]
+struct Extras {
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl IngesterProcess {
     /// Starts the binary on two free ports; it may not be ready when this returns.
     #[must_use]
     pub fn start(config_dir: &Path) -> Self {
+        Self::start_with(config_dir, &[], &[])
+    }
+
+    /// The same with more arguments and variables of the environment.
+    #[must_use]
+    pub fn start_with(config_dir: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let own = |text: &&str| (*text).to_owned();
+        let extras = Extras {
+            arguments: arguments.iter().map(own).collect(),
+            environment: environment
+                .iter()
+                .map(|(name, value)| (own(name), own(value)))
+                .collect(),
+        };
         // Both are held before one is given back, or they could be the same.
         let ports = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
         let [address, admin] = ports.map(|port| port.local_addr().unwrap());
         let folder = tempfile::tempdir().unwrap();
-        let child = spawn(config_dir, address, admin, &folder.path().join("log"));
+        let child = spawn(
+            config_dir,
+            address,
+            admin,
+            &extras,
+            &folder.path().join("log"),
+        );
         Self {
             child,
             config_dir: config_dir.to_owned(),
             address,
             admin,
+            extras,
             folder,
         }
     }
@@ -126,7 +155,13 @@ impl IngesterProcess {
     pub fn start_again(&mut self) {
         self.kill();
         let log = self.folder.path().join("log");
-        self.child = spawn(&self.config_dir, self.address, self.admin, &log);
+        self.child = spawn(
+            &self.config_dir,
+            self.address,
+            self.admin,
+            &self.extras,
+            &log,
+        );
     }
 
     /// Asks it to stop, as a kubelet does.
@@ -167,7 +202,13 @@ fn parse(answer: &Answer) -> serde_json::Value {
     serde_json::from_str(&answer.text).expect("JSON")
 }
 
-fn spawn(config_dir: &Path, address: SocketAddr, admin: SocketAddr, log: &Path) -> Child {
+fn spawn(
+    config_dir: &Path,
+    address: SocketAddr,
+    admin: SocketAddr,
+    extras: &Extras,
+    log: &Path,
+) -> Child {
     let log = File::options().create(true).append(true).open(log).unwrap();
     Command::new(binary("trunkline-ingester"))
         .arg("--config-dir")
@@ -178,6 +219,8 @@ fn spawn(config_dir: &Path, address: SocketAddr, admin: SocketAddr, log: &Path) 
             "--admin-listen",
             &admin.to_string(),
         ])
+        .args(&extras.arguments)
+        .envs(extras.environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log)
