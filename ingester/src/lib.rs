@@ -34,10 +34,12 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::net::TcpListener;
 use trunkline_telemetry::metrics::Description;
+use trunkline_telemetry::traces::Traces;
 
 use config::ConfigWatch;
 use instance::Instance;
 use rejections::Recorder;
+use request::Trace;
 use server::Server;
 
 /// How long requests may take to end after a stop was asked for. Below the 30 s that Kubernetes
@@ -69,6 +71,8 @@ pub struct Options {
     pub pod_uid: Option<String>,
     /// Who refused, in the rows of `trunkline.rejections`: in Kubernetes the pod's name.
     pub name: Option<String>,
+    /// Where the spans of requests go.
+    pub traces: Traces,
 }
 
 /// Why an ingester cannot start.
@@ -97,6 +101,7 @@ pub struct Ingester {
     admin: Server,
     config: ConfigWatch,
     recorder: Recorder,
+    traces: Traces,
 }
 
 impl Ingester {
@@ -116,9 +121,10 @@ impl Ingester {
             .map_err(StartError::Watch)?;
         let recorder = Recorder::start(Arc::clone(&instance), options.name);
         let front = Arc::clone(&instance);
+        let traces = options.traces.clone();
         let service = service_fn(move |request: Request<Incoming>| {
-            let front = Arc::clone(&front);
-            async move { Ok::<_, Infallible>(request::answer(&front, request).await) }
+            let (front, trace) = (Arc::clone(&front), Trace::begin(&traces, &request));
+            async move { Ok::<_, Infallible>(request::answer(&front, request, trace).await) }
         });
         Ok(Self {
             data: Server::start(data, service),
@@ -126,6 +132,7 @@ impl Ingester {
             instance,
             config,
             recorder,
+            traces: options.traces,
         })
     }
 
@@ -151,7 +158,11 @@ impl Ingester {
         if let Some(committer) = self.instance.committer() {
             committer.stop(COMMIT_DEADLINE).await;
         }
-        tokio::join!(self.recorder.stop(), self.admin.stop(ADMIN_DEADLINE));
+        tokio::join!(
+            self.recorder.stop(),
+            self.traces.stop(),
+            self.admin.stop(ADMIN_DEADLINE)
+        );
     }
 }
 

@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use trunkline_ingester::{Ingester, Options};
 use trunkline_telemetry::log::{self, LogFormat};
+use trunkline_telemetry::traces::Traces;
 
 /// musl's own allocator has one lock for all threads.
 #[cfg(target_env = "musl")]
@@ -77,6 +78,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         admin_listen: arguments.admin_listen,
         pod_uid: arguments.pod_uid,
         name: arguments.name,
+        traces: traces(),
     })
     .await?;
     info!(listen = %ingester.local_addr(), admin = %ingester.admin_addr(), "listening");
@@ -92,6 +94,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// Without a usable collector, requests are served all the same.
+fn traces() -> Traces {
+    Traces::from_env("trunkline-ingester").unwrap_or_else(|error| {
+        warn!("no traces: {:#}", anyhow::Error::from(error));
+        Traces::default()
+    })
 }
 
 async fn asked_to_end(terminate: &mut Signal, interrupt: &mut Signal) {

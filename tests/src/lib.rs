@@ -18,6 +18,7 @@
 mod binaries;
 mod certificates;
 mod client;
+mod collector;
 mod config_dir;
 mod database;
 mod dev;
@@ -38,6 +39,7 @@ mod station;
 pub use binaries::binary;
 pub use certificates::{Authority, Certificate};
 pub use client::{Answer, Client, NoAnswer};
+pub use collector::{Collector, Received};
 pub use config_dir::{ConfigDir, SourceDraft};
 pub use database::Database;
 pub use dev::Dev;

@@ -12,6 +12,7 @@ use trunkline_model::secret::SecretBytes;
 use trunkline_operator::build::{EntryInputs, configuration, entry, limits};
 use trunkline_operator::manifests::Manifests;
 use trunkline_operator::validate::validate;
+use trunkline_telemetry::traces::Traces;
 use trunkline_warehouse::{DesiredSource, Warehouse, durability};
 
 use super::args::DevArgs;
@@ -81,6 +82,7 @@ impl Session {
             admin_listen: args.admin_listen,
             pod_uid: None,
             name: None,
+            traces: Traces::default(),
         })
         .await?;
         let mut session = Self {

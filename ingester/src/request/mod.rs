@@ -16,6 +16,7 @@ pub(crate) mod fuzzing;
 mod headers;
 mod prepare;
 mod refusal;
+mod trace;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use prepare::Delivery;
 
 pub(crate) use budget::Budget;
 pub(crate) use refusal::Refusal;
+pub(crate) use trace::Trace;
 
 /// Time from the end of a body to the answer. Senders wait 5 s or more; what is not committed by
 /// then is told to come again while they still listen.
@@ -48,10 +50,11 @@ const ANSWER_DEADLINE: Duration = Duration::from_millis(3_500);
 pub(crate) async fn answer(
     instance: &Instance,
     request: Request<Incoming>,
+    trace: Trace,
 ) -> Response<Full<Bytes>> {
     let start = Instant::now();
     let mut found = Found::default();
-    let received = AssertUnwindSafe(receive(instance, request, &mut found))
+    let received = AssertUnwindSafe(receive(instance, request, &mut found, &trace))
         .catch_unwind()
         .await;
     let received = received.unwrap_or(Err(Refusal::Defect));
@@ -66,11 +69,13 @@ pub(crate) async fn answer(
                 refusal: &refusal,
             }
             .emit(&instance.events);
+            trace.refused(refusal.reason());
             refusal.response()
         }
     };
     found.cors.apply(&mut response);
     let status = response.status().as_u16();
+    trace.end(&source, status);
     RequestAnswered {
         source: &source,
         status,
@@ -101,7 +106,9 @@ async fn receive(
     instance: &Instance,
     request: Request<Incoming>,
     found: &mut Found,
+    trace: &Trace,
 ) -> Result<Response<Full<Bytes>>, Refusal> {
+    trace.phase("receive");
     let (head, mut incoming) = request.into_parts();
     let body = match read(instance, &head, &mut incoming, found).await {
         Ok(Read::Body(body)) => body,
@@ -115,7 +122,7 @@ async fn receive(
     // Once more: what is served may have changed while the body arrived.
     let (routing, route) = route(instance, &head)?;
     found.route = Some(Arc::clone(&route));
-    let delivery = Delivery::new(route, head.headers, body, routing.limits);
+    let delivery = Delivery::new(route, head.headers, body, routing.limits, trace);
     let prepared = if delivery.is_large() {
         // A panic in there is a defect of ours, as one out here is.
         tokio::task::spawn_blocking(|| delivery.prepare())
@@ -124,6 +131,7 @@ async fn receive(
     } else {
         delivery.prepare()?
     };
+    trace.phase("commit");
     let committer = instance.committer().ok_or(Refusal::NotConfigured)?;
     let commit = committer.commit(prepared.rows, prepared.reservation);
     timeout_at(deadline, commit)

@@ -18,6 +18,7 @@ use super::decode::encode;
 use super::decompress::decompress;
 use super::headers;
 use super::refusal::Refusal;
+use super::trace::Trace;
 use crate::config::Route;
 use crate::rows::{DeliveryFields, EncodedRows};
 use crate::verify::{Unverified, Verdict, verify};
@@ -32,6 +33,7 @@ pub(super) struct Delivery {
     headers: HeaderMap,
     body: ReadBody,
     limits: Limits,
+    trace: Trace,
 }
 
 /// Rows to commit.
@@ -51,12 +53,14 @@ impl Delivery {
         headers: HeaderMap,
         body: ReadBody,
         limits: Limits,
+        trace: &Trace,
     ) -> Self {
         Self {
             route,
             headers,
             body,
             limits,
+            trace: trace.clone(),
         }
     }
 
@@ -73,7 +77,9 @@ impl Delivery {
             headers,
             body,
             limits,
+            trace,
         } = self;
+        trace.phase("verify");
         let settings = route
             .settings
             .as_ref()
@@ -101,6 +107,7 @@ impl Delivery {
             drop(wire);
             reservation.shrink(held(body.len()));
         }
+        trace.phase("decode");
         let stored = headers::selected(&settings.include_headers, &headers);
         let values = headers::columns(&settings.header_columns, &headers);
         let fields = DeliveryFields {
