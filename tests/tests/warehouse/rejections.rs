@@ -48,7 +48,7 @@ async fn ingesters_report_and_each_reader_sees_the_refusals_of_its_source() {
             desired[0].readers = readers;
             let main = cluster("default/main");
             let results = warehouse
-                .ensure_sources(&main, &desired, Some(&roles))
+                .ensure_sources(&main, &desired, &[], Some(&roles))
                 .await
                 .unwrap();
             for (_, result) in results {
