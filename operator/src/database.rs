@@ -376,7 +376,10 @@ fn reason(error: &trunkline_warehouse::Error) -> &'static str {
             TlsError::Handshake(_) => "TLSFailed",
         },
         Error::Unreachable { .. } => "Unreachable",
-        Error::Password { .. } | Error::NotAllowed { .. } | Error::Refused { .. } => "LoginRefused",
+        Error::Password { .. }
+        | Error::ClearText { .. }
+        | Error::NotAllowed { .. }
+        | Error::Refused { .. } => "LoginRefused",
         Error::NoDatabase { .. } => "DatabaseNotFound",
         Error::TooOld(_) => "VersionTooOld",
         Error::ReadOnly(_) | Error::NoPrimary { .. } => "ReadOnly",

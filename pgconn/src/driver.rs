@@ -18,6 +18,7 @@ use tokio_postgres::tls::{ChannelBinding as DriverBinding, TlsConnect, TlsStream
 use tokio_postgres::{CancelToken, Client};
 
 use crate::dial::{Address, DialError};
+use crate::guard::{CLEAR_TEXT, ClearText, LoginGuard};
 use crate::stream::Stream;
 use crate::target::{ChannelBinding, Endpoint, Target};
 
@@ -70,10 +71,23 @@ pub enum HostError {
     Dial(#[from] DialError),
     /// It refused the login.
     #[error("{}", login(.0))]
-    Login(#[from] tokio_postgres::Error),
+    Login(#[source] tokio_postgres::Error),
+    /// It asks for the password where others could read it.
+    #[error("{CLEAR_TEXT}")]
+    ClearText,
     /// It takes no writes.
     #[error("the server takes no writes: a standby, or default_transaction_read_only is on")]
     ReadOnly,
+}
+
+impl From<tokio_postgres::Error> for HostError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        if ClearText::ended(&error) {
+            Self::ClearText
+        } else {
+            Self::Login(error)
+        }
+    }
 }
 
 fn summary(failures: &[(Endpoint, HostError)]) -> String {
@@ -212,16 +226,21 @@ impl TlsConnect<Stream> for Dialled {
     type Future = Ready<io::Result<Protected>>;
 
     fn connect(self, stream: Stream) -> Self::Future {
-        ready(Ok(Protected(stream)))
+        let guard = (!stream.is_protected()).then(LoginGuard::default);
+        ready(Ok(Protected { stream, guard }))
     }
 }
 
 /// A [`Stream`], for the driver.
-struct Protected(Stream);
+struct Protected {
+    stream: Stream,
+    /// What a stream without protection needs.
+    guard: Option<LoginGuard>,
+}
 
 impl TlsStream for Protected {
     fn channel_binding(&self) -> DriverBinding {
-        match self.0.server_end_point() {
+        match self.stream.server_end_point() {
             Some(binding) => DriverBinding::tls_server_end_point(binding),
             None => DriverBinding::none(),
         }
@@ -234,7 +253,13 @@ impl AsyncRead for Protected {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let (Poll::Ready(Ok(())), Some(guard)) = (&polled, &mut self.guard) {
+            let arrived = buffer.filled().get(before..).unwrap_or_default();
+            guard.look(arrived).map_err(io::Error::other)?;
+        }
+        polled
     }
 }
 
@@ -244,15 +269,15 @@ impl AsyncWrite for Protected {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

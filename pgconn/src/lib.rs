@@ -9,6 +9,7 @@
 //! 4. [`connect`] logs in with the usual driver; the commit path logs in by itself.
 //!
 //! Invariants: protection that a URL asks for is never ignored: what cannot be honoured is refused.
+//! A password travels in clear text where nobody can read it only.
 //! Neither an error nor `Debug` shows any part of a URL, since a wrongly encoded password can end
 //! up in any of its parts.
 
@@ -17,6 +18,7 @@ mod connector;
 mod dial;
 mod driver;
 mod files;
+mod guard;
 mod parameters;
 mod stream;
 mod target;
@@ -26,6 +28,7 @@ mod verify;
 pub use dial::{Address, DialError, TlsError};
 pub use driver::{ConnectError, Connected, HostError, connect};
 pub use files::{FileError, read_files};
+pub use guard::CLEAR_TEXT;
 pub use parameters::add_missing;
 pub use stream::{ReadHalf, Stream, WriteHalf};
 pub use target::{ChannelBinding, Endpoint, SslMode, Target, TargetError};

@@ -238,6 +238,25 @@ async fn pg_hba_decides_who_comes_in_over_what() {
     assert_eq!(ready("sslmode=require").await, Ok(true));
     let refused = ready("sslmode=disable").await.unwrap_err();
     assert!(refused.contains("in clear text"), "{refused}");
+    // For the owner as well, whose driver would answer.
+    database.admit("host all postgres all password\n").await;
+    let as_owner = async |mode: &str| {
+        let owner = login(&database.url(), &format!("sslmode={mode}"), Some(&own_pem));
+        Warehouse::connect(owner).await.map(drop)
+    };
+    as_owner("require").await.unwrap();
+    let refused = as_owner("disable").await.unwrap_err();
+    assert!(matches!(refused, Error::ClearText { .. }), "{refused}");
+    database
+        .admit("hostnossl all postgres all password\n")
+        .await;
+    let refused = as_owner("prefer").await.unwrap_err();
+    assert!(matches!(refused, Error::ClearText { .. }), "{refused}");
+    // Otherwise hashed, also without TLS.
+    database
+        .admit("host all postgres all scram-sha-256\n")
+        .await;
+    as_owner("disable").await.unwrap();
 }
 
 #[tokio::test]

@@ -91,6 +91,7 @@ fn explain(target: &Target, failures: Vec<(Endpoint, HostError)>) -> Error {
         .filter(|failure| !is_read_only(failure))
         .max_by_key(|(_, error)| match error {
             HostError::Login(error) if error.as_db_error().is_some() => 3,
+            HostError::ClearText => 3,
             HostError::Dial(DialError::Tls(_)) => 2,
             HostError::Login(_) => 1,
             HostError::Dial(_) | HostError::ReadOnly => 0,
@@ -99,6 +100,10 @@ fn explain(target: &Target, failures: Vec<(Endpoint, HostError)>) -> Error {
         Some((endpoint, HostError::Login(source))) if source.as_db_error().is_some() => {
             refused(target, endpoint.to_string(), source)
         }
+        Some((endpoint, HostError::ClearText)) => Error::ClearText {
+            address: endpoint.to_string(),
+            role: target.user().to_owned(),
+        },
         Some((endpoint, HostError::Dial(DialError::Tls(source)))) => Error::Tls {
             address: endpoint.to_string(),
             source,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 use trunkline_model::names::{SourceName, quote_identifier, quote_literal};
-use trunkline_pgconn::{TargetError, TlsError};
+use trunkline_pgconn::{CLEAR_TEXT, TargetError, TlsError};
 
 /// Why the warehouse as a whole could not be reached or changed.
 ///
@@ -75,6 +75,14 @@ pub enum Error {
         /// The server's answer.
         #[source]
         source: tokio_postgres::Error,
+    },
+    /// The server asks for the password where others could read it.
+    #[error("role {role:?} cannot log in to PostgreSQL at {address} safely: {CLEAR_TEXT}")]
+    ClearText {
+        /// Host and port.
+        address: String,
+        /// The role that was to log in.
+        role: String,
     },
     /// 3D000.
     #[error(

@@ -13,7 +13,7 @@ use postgres_protocol::message::frontend;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::fallible_iterator::FallibleIterator;
-use trunkline_pgconn::{Address, ChannelBinding, Stream, Target};
+use trunkline_pgconn::{Address, CLEAR_TEXT, ChannelBinding, Stream, Target};
 
 use super::failure::Failure;
 use super::wire::{Connection, server_error};
@@ -156,10 +156,7 @@ async fn authenticate(
                 .await?;
         }
         Message::AuthenticationCleartextPassword => {
-            return Err(Failure::Login(
-                "the server asks for the password in clear text over a connection without TLS; \
-                 set scram-sha-256 in its pg_hba.conf",
-            ));
+            return Err(Failure::Login(CLEAR_TEXT));
         }
         Message::ErrorResponse(body) => {
             return Err(Failure::Server(server_error(&mut body.fields())?));
