@@ -12,7 +12,7 @@ use trunkline_cli::segment::SIGNATURE_HEADER;
 use trunkline_tests::{Client, Database, SECRET, SourceDraft, Station, events, signed_single};
 
 /// How soon after the cause has gone a POST is answered with 200.
-const RECOVERY: Duration = Duration::from_secs(2);
+const RECOVERY: Duration = Duration::from_secs(5);
 
 async fn served(settings: &[(&str, &str)]) -> Station {
     let database = Database::start_with(settings).await;
@@ -64,30 +64,40 @@ async fn a_copy_that_statement_timeout_cuts_is_503_and_the_next_one_200() {
 
 #[tokio::test]
 async fn sessions_that_the_server_ends_for_idleness_cost_no_event() {
+    // Longer than a login takes on a busy machine.
     let station = served(&[
-        ("idle_session_timeout", "200ms"),
-        ("idle_in_transaction_session_timeout", "200ms"),
+        ("idle_session_timeout", "1s"),
+        ("idle_in_transaction_session_timeout", "1s"),
     ])
     .await;
     let warehouse = station.database.warehouse().await;
     let mut client = station.ingester.client();
-    let mut acknowledged = 0;
-    for pause in [
-        0, 50, 150, 190, 200, 210, 250, 400, 195, 205, 600, 0, 198, 202,
-    ] {
+    let mut refused = 0;
+    let pauses = [
+        0, 300, 950, 990, 1_000, 1_010, 1_050, 1_500, 995, 1_005, 2_500, 0,
+    ];
+    for pause in pauses {
         tokio::time::sleep(Duration::from_millis(pause)).await;
-        match post(&station, &mut client).await {
-            200 => acknowledged += 1,
-            // The end of the session and the commit can meet on their way.
-            status => assert_eq!(status, 503, "after {pause} ms"),
+        let begun = Instant::now();
+        loop {
+            match post(&station, &mut client).await {
+                200 => break,
+                // The end of the session and the commit can meet on their way.
+                status => assert_eq!(status, 503, "after {pause} ms"),
+            }
+            refused += 1;
+            assert!(begun.elapsed() < RECOVERY, "{}", station.ingester.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
     let rows = station
         .database
         .count("SELECT count(*) FROM segment.events")
         .await;
-    println!("{acknowledged} of 14 acknowledged, {rows} rows");
-    assert!(acknowledged >= 10 && rows >= acknowledged);
+    println!("{refused} posts refused, {rows} rows");
+    // What was refused may be there all the same, when its answer was lost.
+    let (least, most) = (pauses.len(), pauses.len() + refused);
+    assert!((least..=most).contains(&usize::try_from(rows).unwrap()));
     // The owner's one connection has ended many times by now.
     warehouse.ensure_layout().await.unwrap();
 }

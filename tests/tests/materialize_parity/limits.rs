@@ -1,20 +1,35 @@
 //! What is too large.
 
+use std::time::{Duration, Instant};
+
 use trunkline_model::headers::HeaderSelection;
 use trunkline_model::request::BodyFormat;
 use trunkline_tests::SourceDraft;
 
 use crate::harness::Source;
 
+/// How long a sender comes again after a 503. Segment does so for four hours.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Materialize's default is 5 MiB; ours is 6 MiB.
 #[tokio::test]
 async fn a_body_of_exactly_the_limit_succeeds_and_one_byte_more_is_413() {
     const LIMIT: usize = 6 << 20;
     let mut source = Source::of(BodyFormat::Text).await;
-    source.accept(&[], "x".repeat(LIMIT)).await;
+    let begun = Instant::now();
+    let status = loop {
+        let answer = source.post(&[], "x".repeat(LIMIT)).await;
+        // A machine that is busy enough needs longer for it than a commit may take.
+        if answer.status != 503 || begun.elapsed() > PATIENCE {
+            break answer.status;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    assert_eq!(status, 200);
     let text = "request body exceeds the maximum allowed size of 6291456 bytes";
     source.refuse("x".repeat(LIMIT + 1), 413, text).await;
-    assert_eq!(source.column("length(body)").await, [LIMIT.to_string()]);
+    let stored = source.column("length(body)").await;
+    assert!(!stored.is_empty() && stored.iter().all(|length| *length == LIMIT.to_string()));
 }
 
 #[tokio::test]
