@@ -12,6 +12,7 @@ use trunkline_model::secret::SecretBytes;
 use trunkline_warehouse::{DesiredSource, Warehouse};
 
 use crate::certificates::{Certificate, write};
+use crate::clock::FakeClock;
 use crate::config_dir::SourceDraft;
 
 /// The password of the ingest login.
@@ -37,24 +38,31 @@ impl Database {
             settings: settings.iter().map(own).collect(),
             ..Options::default()
         };
+        Self::start_as(options).await
+    }
+
+    /// The same, whose processes have a clock of their own.
+    pub async fn start_by(clock: &FakeClock) -> Self {
+        Self::start_as(Options {
+            bin_dir: Some(clock.bin_dir().to_owned()),
+            ..Options::default()
+        })
+        .await
+    }
+
+    async fn start_as(options: Options) -> Self {
         let server = PrivatePostgres::start(options)
             .await
             .expect("a private PostgreSQL");
-        let warehouse = connect_warehouse(&server).await;
-        warehouse.ensure_layout().await.expect("the layout");
-        let password = SecretBytes::new(INGEST_PASSWORD.to_vec());
-        let ingest = warehouse
-            .ensure_ingest(None, &password)
-            .await
-            .expect("the ingest login");
-        let ingest_url = ingest
-            .login
-            .expect("a superuser can create roles")
-            .url
-            .expose_str()
-            .unwrap()
-            .to_owned();
+        let ingest_url = lay_out(&server).await;
         Self { server, ingest_url }
+    }
+
+    /// Looks at everything again, as the operator does, and mends it.
+    pub async fn mend(&self, cluster: &ClusterName, drafts: &mut [SourceDraft]) {
+        let ingest_url = lay_out(&self.server).await;
+        assert_eq!(ingest_url, self.ingest_url);
+        self.provision(cluster, drafts).await;
     }
 
     /// Gives the sources of `drafts` storage and writes their buckets into them.
@@ -206,6 +214,15 @@ impl Database {
             .expect("the server starts again");
     }
 
+    /// Starts it again if it has ended by itself. Says whether it had.
+    pub async fn start_if_ended(&mut self) -> bool {
+        let has_ended = !self.server.is_running().unwrap();
+        if has_ended {
+            self.start_again().await;
+        }
+        has_ended
+    }
+
     /// Sends a signal to the postmaster first, so that it starts no new children, then to them.
     fn signal(&self, signal: Signal) {
         let Some(postmaster) = self.server.pid() else {
@@ -247,6 +264,19 @@ fn children(parent: u32) -> Vec<u32> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(is_child)
         .collect()
+}
+
+/// Makes the layout and the ingest login, and says where that connects.
+async fn lay_out(server: &PrivatePostgres) -> String {
+    let warehouse = connect_warehouse(server).await;
+    warehouse.ensure_layout().await.expect("the layout");
+    let password = SecretBytes::new(INGEST_PASSWORD.to_vec());
+    let ingest = warehouse
+        .ensure_ingest(None, &password)
+        .await
+        .expect("the ingest login");
+    let login = ingest.login.expect("a superuser can create roles");
+    login.url.expose_str().unwrap().to_owned()
 }
 
 async fn connect_warehouse(server: &PrivatePostgres) -> Warehouse {

@@ -103,6 +103,7 @@ pub(crate) async fn ensure(client: &Client, server: &Preflight) -> Result<Report
     {
         report.absorb(run_or_fail(client, &migrate(migration)).await?);
     }
+    report.absorb(run_needed(client, &[restore_events()]).await?);
     // A table that is detached (a run ended before its last step) has to match the parent again
     // before it can be attached.
     let mut tables = vec![EVENTS.to_owned()];
@@ -208,6 +209,11 @@ fn grant_schemas() -> String {
 }
 
 fn first_layout() -> String {
+    format!("{};\n{CATALOG}", events())
+}
+
+/// The parent, with the columns of this version.
+fn events() -> String {
     let columns: Vec<_> = COLUMNS
         .iter()
         .map(|spec| format!("  {}", definition(spec)))
@@ -218,10 +224,21 @@ fn first_layout() -> String {
          COMMENT ON TABLE {EVENTS} IS 'All events of all sources. Read the views of the sources \
          (trunkline.webhook_sources names them) and not this table.';\n\
          {};\n\
-         {CATALOG}",
+         REVOKE ALL ON {EVENTS} FROM PUBLIC",
         columns.join(",\n"),
         comments.join(";\n"),
     )
+}
+
+/// Makes the parent again when somebody has dropped it by hand: its rows are gone, and until it is
+/// there no sender can be served.
+fn restore_events() -> Step {
+    Step {
+        what: format!("create {EVENTS}, which was dropped"),
+        needed: Test::new("to_regclass($1) IS NULL", [EVENTS]),
+        sql: events(),
+        fix: grant_schemas(),
+    }
 }
 
 /// The catalog. Its view shows a reader the relations that the reader may read.
@@ -259,7 +276,7 @@ COMMENT ON COLUMN trunkline.webhook_sources.name IS 'The WebhookSource, as names
 COMMENT ON COLUMN trunkline.webhook_sources.url IS 'Where senders post to.';
 COMMENT ON COLUMN trunkline.webhook_sources.cluster IS 'The WebhookCluster that serves it.';
 COMMENT ON COLUMN trunkline.webhook_sources.relation IS 'The view with its events.';
-REVOKE ALL ON trunkline.events, trunkline.sources, trunkline.webhook_sources FROM PUBLIC";
+REVOKE ALL ON trunkline.sources, trunkline.webhook_sources FROM PUBLIC";
 
 /// How long a time the next partitions of a source hold. Before there was a choice, it was a day.
 const PARTITION_BY: &str = "\
