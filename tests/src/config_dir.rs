@@ -121,6 +121,11 @@ impl ConfigDir {
         self.folder.path()
     }
 
+    /// Moves the ingesters to another database with the next [`ConfigDir::write`].
+    pub fn move_to(&mut self, database_url: &str) {
+        self.cluster.database_url = SecretBytes::new(database_url.as_bytes().to_vec());
+    }
+
     /// The certificates of the database, in force with the next [`ConfigDir::write`].
     pub fn certificates(&mut self) -> &mut Certificates {
         &mut self.cluster.database_certificates

@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use trunkline_cli::segment::{Event, EventGenerator, HEADERS, SIGNATURE_HEADER};
+use trunkline_cli::segment::{Event, EventGenerator, HEADERS, SIGNATURE_HEADER, sign};
 
 use crate::client::Client;
 use crate::ledger::Ledger;
-use crate::segment::{signed_batch, signed_single};
 use crate::station::{SECRET, Station};
 
 /// Pause before a retry. Segment waits longer; here nothing is learnt from it.
@@ -21,6 +22,12 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a request that is not acknowledged yet is retried after the end of the load.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Events of a large batch: more than 256 KiB of them, each of about 1.1 KB.
+const LARGE_BATCH: usize = 300;
+
+/// Values that are JSON and that jsonb refuses.
+const POISON: [&str; 3] = [r#""\u0000""#, r#""\ud800""#, "1e400000"];
 
 /// What to send.
 #[derive(Debug, Clone)]
@@ -37,6 +44,10 @@ pub struct LoadOptions {
     pub batches: u32,
     /// The largest batch.
     pub largest_batch: usize,
+    /// How many of 100 requests are batches that take the lane of the large ones.
+    pub large: u32,
+    /// How many of 100 events hold what jsonb refuses.
+    pub poison: u32,
     /// Whether a request that was not acknowledged is sent again.
     pub retry: bool,
     /// Whether each request has a connection of its own.
@@ -56,6 +67,8 @@ impl LoadOptions {
             senders: 16,
             batches: 20,
             largest_batch: 40,
+            large: 0,
+            poison: 0,
             retry: true,
             fresh_connections: false,
             seed,
@@ -97,6 +110,7 @@ pub struct Load {
     workers: JoinSet<()>,
     stop: Arc<AtomicBool>,
     report: Arc<Mutex<LoadReport>>,
+    secret: watch::Sender<String>,
 }
 
 impl Load {
@@ -104,6 +118,7 @@ impl Load {
     #[must_use]
     pub fn start(options: &LoadOptions, ledger: &Arc<Ledger>) -> Self {
         let (stop, report) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let secret = watch::Sender::new(options.secret.clone());
         let mut workers = JoinSet::new();
         for number in 0..options.senders {
             // Far apart, since neighbours of a test's seed belong to its other loads.
@@ -116,6 +131,7 @@ impl Load {
                 ledger: Arc::clone(ledger),
                 stop: Arc::clone(&stop),
                 report: Arc::clone(&report),
+                secret: secret.subscribe(),
             };
             workers.spawn(sender.work());
         }
@@ -123,7 +139,13 @@ impl Load {
             workers,
             stop,
             report,
+            secret,
         }
+    }
+
+    /// Signs with another secret from the next attempt on.
+    pub fn sign_with(&self, secret: &str) {
+        self.secret.send_replace(secret.to_owned());
     }
 
     /// What was answered since the start or the last lap; the senders go on.
@@ -151,42 +173,54 @@ struct Sender {
     ledger: Arc<Ledger>,
     stop: Arc<AtomicBool>,
     report: Arc<Mutex<LoadReport>>,
+    secret: watch::Receiver<String>,
 }
 
 impl Sender {
     async fn work(mut self) {
         while !self.stop.load(Ordering::Relaxed) {
-            let is_batch = self.rng.random_range(0..100) < self.options.batches;
-            let count = if is_batch {
+            let kind = self.rng.random_range(0..100);
+            let LoadOptions { batches, large, .. } = self.options;
+            let count = if kind < large {
+                LARGE_BATCH
+            } else if kind < large + batches {
                 self.rng.random_range(2..=self.options.largest_batch)
             } else {
                 1
             };
-            let events: Vec<Event> = (0..count).map(|_| self.generator.next_event()).collect();
-            let secret = self.options.secret.as_bytes();
-            let (body, signature) = if is_batch {
-                let elements: Vec<_> = events.iter().map(|event| event.json.as_bytes()).collect();
-                let batch = signed_batch(secret, &elements);
-                (batch.body, batch.signature)
+            let events: Vec<Event> = (0..count).map(|_| self.next_event()).collect();
+            let body = if count > 1 {
+                let elements: Vec<_> = events.iter().map(|event| event.json.as_str()).collect();
+                Bytes::from(format!("[{}]", elements.join(",")))
             } else {
-                signed_single(secret, &events[0].json)
+                Bytes::from(events[0].json.clone())
             };
             let noted = events
                 .iter()
                 .map(|event| (event.message_id.as_str(), event.json.as_str()));
             let number = self.ledger.sending(noted);
-            if self.deliver(body, &signature).await {
+            if self.deliver(body, events[0].json.as_bytes()).await {
                 self.ledger.acknowledged(number);
             }
         }
     }
 
-    /// Whether the request was acknowledged in the end.
-    async fn deliver(&mut self, body: bytes::Bytes, signature: &str) -> bool {
-        let mut headers = HEADERS.to_vec();
-        headers.push((SIGNATURE_HEADER, signature));
+    fn next_event(&mut self) -> Event {
+        let mut event = self.generator.next_event();
+        if self.rng.random_range(0..100) < self.options.poison {
+            let poison = POISON[self.rng.random_range(0..POISON.len())];
+            event.json.insert_str(1, &format!("\"poison\":{poison},"));
+        }
+        event
+    }
+
+    /// Whether the request was acknowledged in the end. `signed` is what Segment signs of it.
+    async fn deliver(&mut self, body: Bytes, signed: &[u8]) -> bool {
         let mut give_up = None;
         loop {
+            let signature = sign(self.secret.borrow().as_bytes(), signed);
+            let mut headers = HEADERS.to_vec();
+            headers.push((SIGNATURE_HEADER, signature.as_str()));
             let answer = self
                 .client
                 .post(&self.options.path, &headers, body.clone())

@@ -98,6 +98,12 @@ impl PgBouncer {
         pooler
     }
 
+    /// The port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The URL of a server or of a role there, by way of this pooler.
     #[must_use]
     pub fn url(&self, server_url: &str) -> String {

@@ -58,6 +58,8 @@ impl Pair {
             senders: 8,
             batches: 20,
             largest_batch: 20,
+            large: 0,
+            poison: 0,
             retry: true,
             fresh_connections: false,
             seed: seed(),

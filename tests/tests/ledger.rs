@@ -7,16 +7,21 @@ use trunkline_tests::{Database, Ledger};
 
 /// Two requests, the first of two events, as a database that kept its word holds them.
 const RIGHT: &str = "
-    CREATE TABLE told (delivery_id uuid, position int, message_id text, body jsonb);
+    CREATE TABLE told
+        (delivery_id uuid, position int, message_id text, body jsonb, raw bytea);
     INSERT INTO told VALUES
         ('00000000-0000-7000-8000-000000000001', 0, 'a', '{\"n\": 1.50, \"k\": {\"z\": 1, \"aa\": [2]}}'),
         ('00000000-0000-7000-8000-000000000001', 1, 'b', '{}'),
-        ('00000000-0000-7000-8000-000000000002', 0, 'c', '[]')";
+        ('00000000-0000-7000-8000-000000000002', 0, 'c', '[]');
+    UPDATE told SET raw = '{\"x\":\"\\\\ud800\"}' WHERE message_id = 'c'";
 
 fn sent() -> Ledger {
     let ledger = Ledger::default();
     let first = [("a", r#"{"k":{"aa":[2],"z":1},"n":1.5}"#), ("b", "{}")];
-    let requests = [ledger.sending(first), ledger.sending([("c", "[]")])];
+    let requests = [
+        ledger.sending(first),
+        ledger.sending([("c", r#"{"x":"\ud800"}"#)]),
+    ];
     for number in requests {
         ledger.acknowledged(number);
     }
@@ -47,6 +52,15 @@ async fn the_ledger_notices_every_way_of_being_wrong() {
             "UPDATE told SET body = '{\"x\":1}' WHERE message_id = 'b'",
         ),
         (
+            "other bytes of what jsonb cannot hold",
+            "UPDATE told SET raw = '{\"x\":\"\\\\ud801\"}' WHERE message_id = 'c'",
+        ),
+        (
+            "a row twice in place of another",
+            "UPDATE told SET message_id = 'a', position = 0, \
+             body = (SELECT body FROM told WHERE message_id = 'a') WHERE message_id = 'b'",
+        ),
+        (
             "another order",
             "UPDATE told SET position = 1 - position WHERE message_id <> 'c'",
         ),
@@ -71,7 +85,7 @@ async fn the_ledger_notices_every_way_of_being_wrong() {
     }
 
     let again = "INSERT INTO told SELECT '00000000-0000-7000-8000-000000000003', position, \
-                 message_id, body FROM told WHERE message_id <> 'c'";
+                 message_id, body, raw FROM told WHERE message_id <> 'c'";
     client.batch_execute(again).await.unwrap();
     assert_eq!(sent().verify(&client, "told").await.duplicates, 2);
 }

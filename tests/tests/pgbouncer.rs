@@ -156,6 +156,8 @@ async fn whatever_was_acknowledged_through_pgbouncer_survives_its_kill_9() {
         senders: 16,
         batches: 20,
         largest_batch: 40,
+        large: 0,
+        poison: 0,
         retry: true,
         fresh_connections: false,
         seed,
