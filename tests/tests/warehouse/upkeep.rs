@@ -71,7 +71,10 @@ async fn a_partition_whose_time_is_over_is_frozen_once_and_its_table_analyzed() 
         let report = warehouse.upkeep().await.unwrap();
         assert_eq!(report.changed, [format!("freeze trunkline_data.{late}")]);
         let known = "SELECT partition::regclass FROM trunkline.frozen_partitions ORDER BY 1";
-        assert_eq!(rows(&admin, known).await.len(), 2);
+        let mut known = rows(&admin, known).await;
+        known.retain(|table| !table.ends_with(&yesterday));
+        let expected = [&leaves[1], &late].map(|leaf| format!("trunkline_data.{leaf}"));
+        assert_eq!(known, expected);
     }
 }
 
