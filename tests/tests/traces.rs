@@ -124,7 +124,7 @@ async fn a_refusal_names_its_reason_and_nothing_of_the_request() {
 async fn the_sampler_and_the_sender_decide_what_is_recorded() {
     let collector = Collector::start().await;
     // The sender does not record its own part.
-    let station = traced(&collector, &[]).await;
+    let mut station = traced(&collector, &[]).await;
     assert_eq!(post(&station, &station.path(), "00").await, 200);
     // Nobody asks.
     let silent = traced(&collector, &[("OTEL_TRACES_SAMPLER", "always_off")]).await;
@@ -135,9 +135,11 @@ async fn the_sampler_and_the_sender_decide_what_is_recorded() {
         station.ingester.terminate();
         assert!(station.ingester.ended().await.success());
     }
-    // What is asked for after them arrives alone.
+    // What is asked for after them arrives alone. At its end the ingester has sent all.
     assert_eq!(post(&station, &station.path(), "01").await, 200);
-    assert_eq!(collector.wait_for(5).await.len(), 5);
+    station.ingester.terminate();
+    assert!(station.ingester.ended().await.success());
+    assert_eq!(collector.spans().len(), 5);
 }
 
 #[tokio::test]
