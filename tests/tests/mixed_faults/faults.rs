@@ -1,6 +1,6 @@
 //! The faults, each from its beginning to its end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -84,6 +84,7 @@ impl Stage {
                 // It may be between two sessions.
                 if let Ok(Some(row)) = owner.query_opt(&sql, &[]).await {
                     let _ = kill(Pid::from_raw(row.get(0)), Signal::SIGKILL);
+                    self.recovered(&owner).await;
                 }
             }
             Fault::SessionsEnded => self.administer("pg_terminate_backend").await,
@@ -119,6 +120,16 @@ impl Stage {
             | Fault::IngesterKilled
             | Fault::IngesterRestarted => self.replace(fault).await,
         }
+    }
+
+    /// Waits until the server has ended this session with all others, and lets its owner in again.
+    async fn recovered(&self, owner: &Client) {
+        let begun = Instant::now();
+        // The process may have ended before the signal came.
+        while !owner.is_closed() && begun.elapsed() < Duration::from_secs(2) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.owner().await;
     }
 
     /// Ends a process and starts it again.
