@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::binaries::binary;
 use crate::client::{Answer, Client};
+use crate::memory_group::MemoryGroup;
 
 /// How long a start may take on a machine that does other things too.
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -35,6 +36,8 @@ pub struct IngesterProcess {
 struct Extras {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// The control group that it is started in, when it has one of its own.
+    group: Option<PathBuf>,
 }
 
 impl IngesterProcess {
@@ -54,7 +57,22 @@ impl IngesterProcess {
                 .iter()
                 .map(|(name, value)| (own(name), own(value)))
                 .collect(),
+            group: None,
         };
+        Self::start_as(config_dir, extras)
+    }
+
+    /// The same in a control group.
+    #[must_use]
+    pub fn start_in(group: &MemoryGroup, config_dir: &Path) -> Self {
+        let extras = Extras {
+            group: Some(group.folder().to_owned()),
+            ..Extras::default()
+        };
+        Self::start_as(config_dir, extras)
+    }
+
+    fn start_as(config_dir: &Path, extras: Extras) -> Self {
         // Both are held before one is given back, or they could be the same.
         let ports = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
         let [address, admin] = ports.map(|port| port.local_addr().unwrap());
@@ -144,6 +162,11 @@ impl IngesterProcess {
             .sum()
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         // Only fails for a process that has ended.
@@ -210,7 +233,20 @@ fn spawn(
     log: &Path,
 ) -> Child {
     let log = File::options().create(true).append(true).open(log).unwrap();
-    Command::new(binary("trunkline-ingester"))
+    let program = binary("trunkline-ingester");
+    let mut command = match &extras.group {
+        None => Command::new(program),
+        // A shell joins the group and becomes the ingester, so that nothing is counted elsewhere.
+        Some(group) => {
+            let mut shell = Command::new("sh");
+            shell
+                .args(["-c", r#"echo $$ > "$0" && exec "$@""#])
+                .arg(group.join("cgroup.procs"))
+                .arg(program);
+            shell
+        }
+    };
+    command
         .arg("--config-dir")
         .arg(config_dir)
         .args([

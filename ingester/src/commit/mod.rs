@@ -2,7 +2,7 @@
 //!
 //! Deliveries wait in two lanes, small and large, so that a batch of 4 MB never stalls a single
 //! event. Writers, each a thread with one connection, take what has gathered and commit it in one
-//! flight.
+//! flight; sources take turns in it, so that none has to wait for what another has sent.
 //!
 //! Invariants: `Ok` means committed, durably, and visible. A delivery is stored whole or not at
 //! all. While the database cannot take writes, deliveries are refused at once. Nothing here is
@@ -14,12 +14,14 @@ mod failure;
 mod isolate;
 mod login;
 mod metrics;
+mod pace;
 mod queue;
 mod roster;
 mod session;
 mod settings;
 mod state;
 mod store;
+mod turns;
 mod wire;
 mod writer;
 
@@ -36,9 +38,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use trunkline_pgconn::Target;
 
 use crate::rows::EncodedRows;
-use queue::{BatchLimits, Delivery, Lane};
+use queue::{Delivery, Lane};
 use roster::Roster;
 use state::Board;
+use turns::BatchLimits;
 use writer::{Orders, Role, Writer};
 
 pub use error::{CommitError, Reason};
@@ -50,8 +53,8 @@ pub use state::DatabaseState;
 /// Deliveries of more encoded bytes than this take the large lane.
 const LARGE_DELIVERY_BYTES: usize = 256 << 10;
 
-/// A commit of small deliveries. About a hundred milliseconds of the database's work, which is
-/// what a delivery may have to wait for.
+/// A commit of small deliveries while one source alone sends: about a hundred milliseconds of the
+/// database's work. While several do, [`pace`] keeps commits shorter.
 const SMALL_BATCH: BatchLimits = BatchLimits {
     rows: 5_000,
     bytes: 4 << 20,
@@ -62,6 +65,13 @@ const LARGE_BATCH: BatchLimits = BatchLimits {
     rows: 5_000,
     bytes: 1 << 20,
 };
+
+/// What a source may add to a commit of small deliveries before the next has its turn: ten events
+/// or so, so that even the shortest commit has turns of several sources.
+const SMALL_QUANTUM: usize = 16 << 10;
+
+/// The same of large deliveries.
+const LARGE_QUANTUM: usize = 512 << 10;
 
 /// Pause before a writer that panicked runs again.
 const PANIC_PAUSE: Duration = Duration::from_millis(250);
@@ -103,8 +113,8 @@ impl Committer {
             is_stopping: false,
         };
         let shared = Arc::new(Shared {
-            small: Arc::new(Lane::new(SMALL_BATCH)),
-            large: Arc::new(Lane::new(LARGE_BATCH)),
+            small: Arc::new(Lane::new(SMALL_BATCH, SMALL_QUANTUM)),
+            large: Arc::new(Lane::new(LARGE_BATCH, LARGE_QUANTUM)),
             roster: Roster::default(),
             board: Board::new(),
             orders: watch::Sender::new(orders),

@@ -1,15 +1,19 @@
 //! Where deliveries wait for a writer.
 //!
+//! Sources take turns ([`Turns`]), and while several of them send, commits are kept short, so that a
+//! source's flood is its own trouble.
+//!
 //! Invariants: while no writer serves a lane, nothing waits in it: what comes is refused at once
 //! with the reason. Every delivery is answered, also when its writer panics (its answer is then an
 //! unknown outcome).
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
 use super::error::CommitError;
+use super::turns::{BatchLimits, SourceKey, Turns, Weighed};
 use crate::rows::EncodedRows;
 
 /// Answer to a delivery.
@@ -55,12 +59,23 @@ impl Delivery {
     }
 }
 
-/// Bounds on what one commit takes. A delivery that alone exceeds them is taken alone.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct BatchLimits {
-    pub(super) rows: usize,
-    pub(super) bytes: usize,
+impl Weighed for Delivery {
+    fn source(&self) -> SourceKey {
+        self.rows.bucket()
+    }
+
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.rows.bytes().len()
+    }
 }
+
+/// How long after another source's delivery a source still counts as not alone. A source that
+/// sends more seldom may meet a commit that is as large as a lone source's.
+const COMPANY: Duration = Duration::from_secs(60);
 
 /// A queue with the writers that serve it.
 pub(super) struct Lane {
@@ -70,7 +85,11 @@ pub(super) struct Lane {
 }
 
 struct Queue {
-    waiting: VecDeque<Delivery>,
+    waiting: Turns<Delivery>,
+    /// The source of the last delivery.
+    last: Option<SourceKey>,
+    /// Until when commits are kept short.
+    shared_until: Option<Instant>,
     /// Writers that will take what waits.
     serving: usize,
     /// The answer while there are none.
@@ -80,9 +99,13 @@ struct Queue {
 }
 
 impl Lane {
-    pub(super) fn new(limits: BatchLimits) -> Self {
+    /// A lane whose commits hold no more than `limits`, and in which a source's turn is of
+    /// `quantum` bytes.
+    pub(super) fn new(limits: BatchLimits, quantum: usize) -> Self {
         let queue = Queue {
-            waiting: VecDeque::new(),
+            waiting: Turns::new(quantum),
+            last: None,
+            shared_until: None,
             serving: 0,
             refusal: CommitError::Unavailable("no connection has been made yet".into()),
             is_closed: false,
@@ -107,7 +130,7 @@ impl Lane {
         } else if queue.serving == 0 {
             queue.refusal.clone()
         } else {
-            queue.waiting.push_back(delivery);
+            queue.push(delivery);
             drop(queue);
             self.arrival.notify_one();
             return;
@@ -116,19 +139,15 @@ impl Lane {
         delivery.answer(Err(refusal));
     }
 
-    /// Takes everything that has gathered, as far as one commit may hold it.
-    pub(super) fn take(&self) -> Vec<Delivery> {
+    /// Takes what has gathered, as far as one commit may hold it. While several sources send, that is
+    /// no more than `short` bytes.
+    pub(super) fn take(&self, short: usize) -> Vec<Delivery> {
         let mut queue = self.queue();
-        let (mut rows, mut bytes, mut count) = (0, 0, 0);
-        for delivery in &queue.waiting {
-            rows += delivery.rows.len();
-            bytes += delivery.rows.bytes().len();
-            if count > 0 && (rows > self.limits.rows || bytes > self.limits.bytes) {
-                break;
-            }
-            count += 1;
+        let mut limits = self.limits;
+        if queue.is_shared() {
+            limits.bytes = limits.bytes.min(short);
         }
-        let batch = queue.waiting.drain(..count).collect();
+        let batch = queue.waiting.take(limits);
         if !queue.waiting.is_empty() {
             // The arrivals of the rest have woken this writer only.
             self.arrival.notify_one();
@@ -157,10 +176,30 @@ impl Lane {
 
     /// Refuses what waits.
     pub(super) fn refuse_all(&self, refusal: &CommitError) {
-        let refused = std::mem::take(&mut self.queue().waiting);
+        let refused = self.queue().waiting.drain();
         for delivery in refused {
             delivery.answer(Err(refusal.clone()));
         }
+    }
+}
+
+impl Queue {
+    fn push(&mut self, delivery: Delivery) {
+        let source = delivery.source();
+        if self.last != Some(source) {
+            if self.last.is_some() {
+                self.shared_until = Some(Instant::now() + COMPANY);
+            }
+            self.last = Some(source);
+        }
+        self.waiting.push(delivery);
+    }
+
+    /// Whether several sources send. Forgets the time when it has passed, so that a lone source
+    /// does not ask for it again and again.
+    fn is_shared(&mut self) -> bool {
+        self.shared_until = self.shared_until.filter(|&until| Instant::now() < until);
+        self.shared_until.is_some()
     }
 }
 
@@ -187,11 +226,61 @@ impl Drop for Place {
             self.lane.arrival.notify_one();
             return;
         }
-        let refused = std::mem::take(&mut queue.waiting);
+        let refused = queue.waiting.drain();
         let refusal = queue.refusal.clone();
         drop(queue);
         for delivery in refused {
             delivery.answer(Err(refusal.clone()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_model::verification::AuthScope;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::json::{ArrayRows, decode};
+    use crate::rows::{DeliveryFields, RowEncoder};
+
+    fn delivery(bucket: i32) -> Delivery {
+        let fields = DeliveryFields {
+            bucket,
+            source: "a/b",
+            delivery_id: Uuid::nil(),
+            headers: None,
+            header_values: None,
+        };
+        let mut encoder = RowEncoder::new(fields, 0);
+        for element in decode(b"{}", ArrayRows::Whole).unwrap() {
+            encoder.push(&element, AuthScope::None);
+        }
+        Delivery::new(encoder.finish(), Box::new(())).0
+    }
+
+    #[test]
+    fn commits_are_short_while_several_sources_send() {
+        let limits = BatchLimits {
+            rows: 100,
+            bytes: 1 << 20,
+        };
+        let lane = Arc::new(Lane::new(limits, 1 << 10));
+        let _place = Place::new(&lane);
+        let short = 3 * delivery(1).bytes();
+        for _ in 0..50 {
+            lane.push(delivery(1));
+        }
+        assert_eq!(lane.take(short).len(), 50, "a source alone");
+        for _ in 0..50 {
+            lane.push(delivery(1));
+        }
+        lane.push(delivery(2));
+        for taken in [3, 3] {
+            assert_eq!(lane.take(short).len(), taken, "with another");
+        }
+        lane.queue().shared_until = Some(Instant::now());
+        assert_eq!(lane.take(short).len(), 45, "the other was long ago");
+        assert!(lane.is_empty());
     }
 }

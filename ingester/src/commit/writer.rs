@@ -1,7 +1,7 @@
 //! A writer: a thread with one session, which commits what waits in its lane.
 //!
-//! A writer takes everything that gathered while its last commit ran, so that batches grow with the
-//! load and a lone delivery never waits for company.
+//! A writer takes what gathered while its last commit ran, so that batches grow with the load and a
+//! lone delivery never waits for company.
 //!
 //! Invariants: a writer serves its lane only while it has a session that keeps what it commits, and
 //! for a moment (`PATIENCE`) after it has lost one. Nothing is committed twice by us: what was in
@@ -19,9 +19,11 @@ use super::Shared;
 use super::batch::{Health, deliver};
 use super::error::{CommitError, Reason};
 use super::failure::Failure;
+use super::pace::Pace;
 use super::queue::{Lane, Place};
 use super::session::{OpenError, Session};
 use super::state::WriterState;
+use super::turns::Weighed;
 
 /// How long deliveries may wait for a lost session to be replaced before they are refused. A
 /// server that has ended one session (an administrator, PgBouncer) mostly gives another in a few
@@ -65,6 +67,7 @@ pub(super) struct Writer {
     orders: watch::Receiver<Orders>,
     /// While it serves its lane.
     place: Option<Place>,
+    pace: Pace,
 }
 
 /// Why a session is no longer served.
@@ -89,6 +92,7 @@ impl Writer {
             lane: Arc::clone(lane),
             orders: shared.orders.subscribe(),
             place: None,
+            pace: Pace::new(),
         }
     }
 
@@ -182,10 +186,15 @@ impl Writer {
             }
             if session.settings().fsync {
                 self.step_up(&session, failing.as_ref());
-                let batch = self.lane.take();
+                let batch = self.lane.take(self.pace.bytes());
                 if !batch.is_empty() {
+                    let bytes = batch.iter().map(Weighed::bytes).sum();
+                    let begun = Instant::now();
                     match deliver(&mut session, batch, &self.shared.metrics).await {
-                        Health::Good => failing = None,
+                        Health::Good => {
+                            self.pace.committed(bytes, begun.elapsed());
+                            failing = None;
+                        }
                         Health::Failing(reason) => {
                             failing = Some(reason);
                             next_check = Instant::now() + TROUBLE_CHECK_INTERVAL;

@@ -86,6 +86,7 @@ impl<'a> RowEncoder<'a> {
             rows: EncodedRows {
                 bytes,
                 ends: Vec::with_capacity(1),
+                bucket: delivery.bucket,
             },
         }
     }

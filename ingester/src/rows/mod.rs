@@ -24,6 +24,7 @@ pub struct EncodedRows {
     bytes: Vec<u8>,
     /// Where each row ends in `bytes`.
     ends: Vec<usize>,
+    bucket: i32,
 }
 
 impl EncodedRows {
@@ -37,6 +38,12 @@ impl EncodedRows {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
+    }
+
+    /// The partition that the rows go to, which is that of their source.
+    #[must_use]
+    pub fn bucket(&self) -> i32 {
+        self.bucket
     }
 
     /// Every row, one tuple after another.
@@ -63,7 +70,10 @@ impl EncodedRows {
     /// The same rows with some of them replaced by their quarantined form.
     #[must_use]
     pub fn with_quarantined(&self, is_bad: impl Fn(usize) -> bool) -> Self {
-        let mut rows = Self::default();
+        let mut rows = Self {
+            bucket: self.bucket,
+            ..Self::default()
+        };
         for index in 0..self.len() {
             let tuple = self.range(index..index + 1);
             if is_bad(index) {
