@@ -25,8 +25,9 @@ pub use cluster::{
 pub use definitions::{GENERATED_FOLDERS, definitions, definitions_yaml};
 pub use reference::{CaSecretRef, SecretRef};
 pub use source::{
-    Body, BodyFormat, ClusterRef, Cors, DeletionPolicy, HeaderColumn, IncludeHeaders, PartitionBy,
-    RequestMethod, WebhookSource, WebhookSourceSpec, WebhookSourceStatus,
+    Body, BodyFormat, ClusterRef, Cors, DeletionPolicy, HeaderColumn, IncludeHeaders, MAX_RATE,
+    PartitionBy, RequestMethod, SourceLimits, WebhookSource, WebhookSourceSpec,
+    WebhookSourceStatus,
 };
 pub use verification::{
     BasicVerification, HmacAlgorithm, HmacVerification, NoVerification, SecretEncoding,

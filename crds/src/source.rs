@@ -106,6 +106,9 @@ pub struct WebhookSourceSpec {
     /// Pages of browsers that may post, by cross-origin resource sharing. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    /// How often senders may post. Default: as often as there is room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<SourceLimits>,
     /// Request headers to store in the column `headers`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub include_headers: Option<IncludeHeaders>,
@@ -289,6 +292,25 @@ pub struct Cors {
         )
     )]
     pub origins: Vec<String>,
+}
+
+/// The largest rate and burst of a source: far above what one ingester takes.
+pub const MAX_RATE: u32 = 1_000_000;
+
+/// How often senders may post, at each pod for itself: pods share nothing, and so all of them together
+/// take up to `replicas` times as much. What comes more often is answered with 429 and `Retry-After`,
+/// on which senders come again. Only requests that would be stored count, so that nobody without
+/// the secret can use the limit up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SourceLimits {
+    /// Requests a second in the long run, at each pod.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub requests_per_second: i64,
+    /// Requests that may come at once after a quiet time. Default: those of one second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub burst: Option<i64>,
 }
 
 /// Which request headers are stored. Names are compared without regard to case; `deny` beats

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::{info, warn};
 use trunkline_model::document::Configuration;
 
-use crate::metrics::{Metrics, RefusalLabels, SourceLabels, StatusLabels};
+use crate::memory::InFlight;
+use crate::metrics::{BoundLabels, Metrics, RefusalLabels, SourceLabels, StatusLabels};
 use crate::rejections::Rejections;
 use crate::request::Refusal;
 use crate::verify::Unverified;
@@ -153,6 +154,7 @@ impl UnverifiedStored<'_> {
 /// A configuration is about to be served.
 pub(crate) struct ConfigurationLoaded<'a> {
     pub(crate) configuration: &'a Configuration,
+    pub(crate) in_flight: InFlight,
 }
 
 impl ConfigurationLoaded<'_> {
@@ -162,10 +164,19 @@ impl ConfigurationLoaded<'_> {
             .metrics
             .config_loaded
             .set(since_epoch.unwrap_or_default().as_secs_f64());
+        let bound = &events.metrics.in_flight_limit;
+        bound.clear();
+        bound
+            .get_or_create(&BoundLabels {
+                set_by: self.in_flight.set_by,
+            })
+            .set(i64::try_from(self.in_flight.bytes).unwrap_or(i64::MAX));
         info!(
             hash = self.configuration.hash.as_str(),
             cluster = %self.configuration.cluster.name,
             sources = self.configuration.sources.len(),
+            bytes_in_flight = self.in_flight.bytes,
+            set_by = self.in_flight.set_by,
             "configuration loaded"
         );
     }

@@ -16,8 +16,9 @@ use trunkline_pgconn::{Target, TargetError};
 use crate::commit::{Committer, DatabaseState};
 use crate::config::Routing;
 use crate::events::{ConfigurationLoaded, Events};
+use crate::memory::{self, InFlight};
 use crate::metrics::Metrics;
-use crate::request::Budget;
+use crate::request::{Budget, Places};
 
 /// The configuration as it is served.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +49,8 @@ pub(crate) struct Instance {
     stopping: CancellationToken,
     /// Bytes that requests hold.
     pub(crate) budget: Arc<Budget>,
+    /// Places at the work on large bodies.
+    pub(crate) large: Places,
     /// Where what happens is told.
     pub(crate) events: Events,
     /// For `/config`.
@@ -62,6 +65,7 @@ impl Instance {
             status: watch::Sender::default(),
             stopping: CancellationToken::new(),
             budget: Arc::default(),
+            large: Places::of_all(),
             events: Events::new(Metrics::new()),
             pod_uid,
         }
@@ -118,7 +122,7 @@ impl Instance {
     }
 
     /// Serves a configuration. One that is served already changes nothing.
-    pub(crate) fn adopt(&self, configuration: Configuration) -> Result<(), AdoptError> {
+    pub(crate) fn adopt(&self, mut configuration: Configuration) -> Result<(), AdoptError> {
         if self.status.borrow().hash.as_ref() != Some(&configuration.hash) {
             let target = Target::parse(configuration.cluster.database_login())?;
             let writers = configuration.cluster.limits.writers;
@@ -133,12 +137,17 @@ impl Instance {
                         .set(Committer::start(target, writers, metrics)?);
                 }
             }
+            let configured = configuration.cluster.limits.bytes_in_flight;
+            let in_flight = InFlight::new(configured, memory::limit());
+            configuration.cluster.limits.bytes_in_flight = in_flight.bytes;
             ConfigurationLoaded {
                 configuration: &configuration,
+                in_flight,
             }
             .emit(&self.events);
-            self.routing
-                .store(Some(Arc::new(Routing::new(configuration))));
+            let before = self.routing();
+            let routing = Routing::new(configuration, before.as_deref());
+            self.routing.store(Some(Arc::new(routing)));
         }
         let hash = self
             .routing

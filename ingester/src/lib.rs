@@ -15,6 +15,7 @@ mod events;
 pub mod fuzzing;
 mod instance;
 pub mod json;
+mod memory;
 mod metrics;
 mod rejections;
 mod request;

@@ -54,6 +54,16 @@ impl LabelNames for SourceLabels {
     const NAMES: &'static [&'static str] = &["source"];
 }
 
+/// The label of a bound that may come from one of several places.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct BoundLabels {
+    pub(crate) set_by: &'static str,
+}
+
+impl LabelNames for BoundLabels {
+    const NAMES: &'static [&'static str] = &["set_by"];
+}
+
 /// What holds at the moment of a scrape.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Snapshot {
@@ -77,6 +87,7 @@ pub(crate) struct Metrics {
     pub(crate) config_errors: Counter,
     pub(crate) commits: CommitMetrics,
     in_flight: Gauge,
+    pub(crate) in_flight_limit: Family<BoundLabels, Gauge>,
     database_up: Gauge,
     database_durable: Gauge,
 }
@@ -130,6 +141,12 @@ impl Metrics {
                 "in_flight",
                 "Memory reserved by requests that are not answered yet",
                 Gauge::default(),
+            ),
+            in_flight_limit: catalog.add_bytes(
+                "in_flight_limit",
+                "The most that requests may reserve: as configured, or less where the process's \
+                 own memory limit has no room for that",
+                Family::default(),
             ),
             commits: CommitMetrics::new(&mut catalog),
             database_up: catalog.add(

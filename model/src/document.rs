@@ -27,6 +27,7 @@ use sha2::Sha256;
 
 use crate::database::{Certificates, DatabaseLogin};
 use crate::headers::{HeaderColumn, HeaderSelection};
+use crate::limits::RateLimit;
 use crate::names::{ClusterName, SourceName};
 use crate::request::{self, HttpPolicy};
 use crate::secret::SecretBytes;
@@ -187,6 +188,9 @@ pub struct SourceSettings {
     /// Which requests are for it at all.
     #[serde(default, skip_serializing_if = "HttpPolicy::is_default")]
     pub http: HttpPolicy,
+    /// How often it may be posted to, at each ingester; none is as often as there is room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
     /// How a request proves its sender.
     pub verification: Verification,
 }

@@ -8,6 +8,7 @@ pub mod columns;
 pub mod database;
 pub mod document;
 pub mod headers;
+pub mod limits;
 pub mod names;
 pub mod presets;
 pub mod request;

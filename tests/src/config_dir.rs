@@ -50,6 +50,7 @@ impl SourceDraft {
                 include_headers: HeaderSelection::default(),
                 header_columns: Vec::new(),
                 http: HttpPolicy::default(),
+                rate_limit: None,
                 verification: Verification::None,
             },
         }

@@ -79,6 +79,8 @@ fn sources_of_every_shape_are_taken() {
         json!({"body": {"format": "JsonArray"}, "deletionPolicy": "Delete", "suspend": true}),
         json!({"includeHeaders": {"allow": ["User-Agent"], "deny": ["cookie"]}}),
         json!({"headers": [{"name": "X-A", "column": "a"}, {"name": "x-a", "column": "b"}]}),
+        json!({"limits": {"requestsPerSecond": 1}}),
+        json!({"limits": {"requestsPerSecond": 1_000_000, "burst": 1_000_000}}),
         json!({"retention": "90d"}),
         json!({"retention": "4w", "partitionBy": "Hour"}),
         json!({"rotationGrace": "1h30m", "retention": null}),

@@ -13,6 +13,8 @@ use trunkline_model::document::{Configuration, ConfigurationHash, Limits, Source
 use trunkline_model::names::ClusterName;
 use trunkline_model::request::HttpPolicy;
 
+use crate::request::SourceUse;
+
 pub(crate) use watch::ConfigWatch;
 
 /// What requests are routed by.
@@ -42,15 +44,28 @@ pub(crate) struct Route {
     pub(crate) http: HttpPolicy,
     /// How it is served, or why it is not, for its owner.
     pub(crate) settings: Result<SourceSettings, String>,
+    /// What it uses of this ingester now.
+    pub(crate) in_use: Arc<SourceUse>,
 }
 
 impl Routing {
-    pub(crate) fn new(configuration: Configuration) -> Self {
+    /// `before` is what was served until now.
+    pub(crate) fn new(configuration: Configuration, before: Option<&Self>) -> Self {
+        let known: HashMap<&str, &Arc<SourceUse>> = before
+            .iter()
+            .flat_map(|before| &before.sources)
+            .map(|route| (&*route.source, &route.in_use))
+            .collect();
         let mut paths = HashMap::new();
         let mut sources = Vec::with_capacity(configuration.sources.len());
         for source in configuration.sources {
+            let name = source.name.to_string();
             let route = Arc::new(Route {
-                source: source.name.to_string().into(),
+                in_use: known
+                    .get(&*name)
+                    .map(|&found| Arc::clone(found))
+                    .unwrap_or_default(),
+                source: name.into(),
                 generation: source.generation,
                 revision: source.revision,
                 http: source.http,

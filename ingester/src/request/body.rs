@@ -1,6 +1,5 @@
 //! Reads a body within its bounds, or past them just enough that its sender reads the answer.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,7 +10,7 @@ use hyper::http::request::Parts;
 use tokio::time::timeout;
 use trunkline_model::document::Limits;
 
-use super::budget::{Budget, Reservation};
+use super::budget::Reservation;
 use super::coding::Coding;
 use super::refusal::Refusal;
 use crate::config::Routing;
@@ -55,7 +54,7 @@ pub(super) async fn read(
     incoming: &mut Incoming,
     coding: Option<Coding>,
     limits: &Limits,
-    budget: &Arc<Budget>,
+    mut reservation: Reservation,
 ) -> Result<ReadBody, Refusal> {
     let limit = limits.max_body_bytes;
     let announced = incoming.size_hint().exact().map(usize::try_from);
@@ -64,10 +63,7 @@ pub(super) async fn read(
         Some(_) => return Err(Refusal::BodyTooLarge { limit }),
         None => 0,
     };
-    let mut reservation = budget.open(limits.bytes_in_flight);
-    reservation
-        .cover(held(announced))
-        .map_err(|_| Refusal::Overloaded)?;
+    reservation.cover(held(announced))?;
     let bytes = timeout(
         BODY_TIMEOUT,
         collect(incoming, announced, limit, &mut reservation),
@@ -101,9 +97,7 @@ async fn collect(
             // The usual case: the whole body in one piece, not copied.
             return Ok(data);
         }
-        reservation
-            .cover(held(read))
-            .map_err(|_| Refusal::Overloaded)?;
+        reservation.cover(held(read))?;
         whole.reserve(announced.saturating_sub(whole.len()).max(data.len()));
         whole.extend_from_slice(&data);
     }

@@ -134,9 +134,7 @@ impl Rows<'_> {
     }
 
     fn cover(&mut self, bytes: usize) -> Result<(), Refusal> {
-        self.reservation
-            .cover(bytes)
-            .map_err(|_| Refusal::Overloaded)
+        Ok(self.reservation.cover(bytes)?)
     }
 
     /// Counts the row that was pushed last, and looks at the bounds.

@@ -50,7 +50,7 @@ impl Output<'_> {
     fn cover(&mut self, decoder: usize) -> Result<(), Refusal> {
         let next = self.bytes.len().saturating_add(CHUNK).min(self.limit);
         let all = held(next).saturating_add(self.wire).saturating_add(decoder);
-        self.reservation.cover(all).map_err(|_| Refusal::Overloaded)
+        Ok(self.reservation.cover(all)?)
     }
 
     fn extend(&mut self, bytes: &[u8]) -> Result<(), Refusal> {

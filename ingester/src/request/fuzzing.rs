@@ -36,7 +36,7 @@ pub fn decompress(data: &[u8]) {
         return;
     };
     let budget = Arc::new(Budget::default());
-    let mut reservation = budget.open(BYTES_IN_FLIGHT);
+    let mut reservation = budget.open_alone(BYTES_IN_FLIGHT);
     match super::decompress::decompress(coding, wire, MAX_BODY_BYTES, &mut reservation) {
         Ok(body) => assert!(body.len() <= MAX_BODY_BYTES, "{} bytes", body.len()),
         Err(refusal) => assert!(
@@ -121,6 +121,7 @@ pub fn rows(data: &[u8]) {
         include_headers: HeaderSelection::default(),
         header_columns: Vec::new(),
         http: HttpPolicy::default(),
+        rate_limit: None,
         verification: Verification::None,
     };
     let limits = Limits {
@@ -136,7 +137,7 @@ pub fn rows(data: &[u8]) {
         header_values: None,
     };
     let budget = Arc::new(Budget::default());
-    let reservation = budget.open(BYTES_IN_FLIGHT);
+    let reservation = budget.open_alone(BYTES_IN_FLIGHT);
     let encoded = decode::encode(
         fields,
         &settings,

@@ -1,6 +1,6 @@
 //! The way of a request: route, bound, read, verify, decode, encode, commit, answer.
 //!
-//! Invariants: 200 is said after the commit. Our own trouble is 503, never a 4xx. A request is
+//! Invariants: 200 is said after the commit. Our own trouble is 503 or 429, never another 4xx. A request is
 //! judged by the configuration that is served when its body has arrived, so that a secret that is
 //! gone by then verifies nothing.
 
@@ -14,8 +14,11 @@ mod form;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod headers;
+mod large;
 mod prepare;
+mod rate;
 mod refusal;
+mod source_use;
 mod trace;
 
 use std::panic::AssertUnwindSafe;
@@ -34,12 +37,15 @@ use crate::config::{Route, Routing};
 use crate::events::{EventsCommitted, RequestAnswered, RequestRefused, UnverifiedStored};
 use crate::instance::Instance;
 use body::ReadBody;
+use budget::Bounds;
 use coding::Coding;
 use cors::CorsHeaders;
 use prepare::Delivery;
 
 pub(crate) use budget::Budget;
+pub(crate) use large::Places;
 pub(crate) use refusal::Refusal;
+pub(crate) use source_use::SourceUse;
 pub(crate) use trace::Trace;
 
 /// Time from the end of a body to the answer. Senders wait 5 s or more; what is not committed by
@@ -124,8 +130,17 @@ async fn receive(
     found.route = Some(Arc::clone(&route));
     let delivery = Delivery::new(route, head.headers, body, routing.limits, trace);
     let prepared = if delivery.is_large() {
+        let in_use = Arc::clone(delivery.in_use());
+        let turn = timeout_at(deadline, large::turn(&instance.large, &in_use.large))
+            .await
+            .map_err(|_| Refusal::Overloaded)?;
+        let work = move || {
+            let prepared = delivery.prepare();
+            drop(turn);
+            prepared
+        };
         // A panic in there is a defect of ours, as one out here is.
-        tokio::task::spawn_blocking(|| delivery.prepare())
+        tokio::task::spawn_blocking(work)
             .await
             .map_err(|_| Refusal::Defect)??
     } else {
@@ -176,7 +191,9 @@ async fn read(
         return Err(Refusal::SourceUnavailable(reason.clone()));
     }
     let limits = &routing.limits;
-    let body = body::read(incoming, coding, limits, &instance.budget).await?;
+    let bounds = Bounds::new(limits, routing.sources.len());
+    let reservation = instance.budget.open(&route.in_use, bounds);
+    let body = body::read(incoming, coding, limits, reservation).await?;
     Ok(Read::Body(body))
 }
 

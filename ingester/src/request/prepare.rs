@@ -18,6 +18,7 @@ use super::decode::encode;
 use super::decompress::decompress;
 use super::headers;
 use super::refusal::Refusal;
+use super::source_use::SourceUse;
 use super::trace::Trace;
 use crate::config::Route;
 use crate::rows::{DeliveryFields, EncodedRows};
@@ -64,6 +65,11 @@ impl Delivery {
         }
     }
 
+    /// What its source uses.
+    pub(super) fn in_use(&self) -> &Arc<SourceUse> {
+        &self.route.in_use
+    }
+
     /// Whether it is too much work for a thread that serves other connections. Of a compressed
     /// body nobody knows.
     pub(super) fn is_large(&self) -> bool {
@@ -103,6 +109,11 @@ impl Delivery {
             (Err(reason), Mode::ReportOnly) => Verdict::Failed(reason),
             (Err(reason), Mode::Enforce) => return Err(reason.into()),
         };
+        // Not before, or a stranger could use the limit up.
+        if let Some(limit) = settings.rate_limit {
+            let admitted = route.in_use.rate.admit(limit);
+            admitted.map_err(|wait| Refusal::RateLimited { wait })?;
+        }
         if wire.is_some() {
             drop(wire);
             reservation.shrink(held(body.len()));

@@ -1,14 +1,17 @@
 //! Why a request is refused, and what its sender is told: the one table of statuses and texts.
 //!
 //! The texts are those that Materialize answers with. Invariants: what is our trouble, or may pass,
-//! is 503 (or 408), because Segment drops an event for good on any other 4xx. A failed verification
+//! is 503 (or 429, or 408), because Segment drops an event for good on any other 4xx. A failed verification
 //! tells nothing of its reason to the sender.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
+use super::budget::Exhausted;
 use super::coding::ACCEPTED;
 use super::form;
 use crate::commit::CommitError;
@@ -39,6 +42,11 @@ pub(crate) enum Refusal {
     SourceUnavailable(String),
     #[error("the bytes in flight are at their limit")]
     Overloaded,
+    #[error("the source holds its share of the bytes in flight")]
+    SourceOverloaded,
+    /// With the time after which a request would be taken.
+    #[error("the source is posted to more often than its limits allow")]
+    RateLimited { wait: Duration },
     #[error("the body is larger than {limit} bytes")]
     BodyTooLarge { limit: usize },
     #[error("the body decodes to more than {limit} bytes of rows")]
@@ -63,6 +71,15 @@ pub(crate) enum Refusal {
     Defect,
 }
 
+impl From<Exhausted> for Refusal {
+    fn from(exhausted: Exhausted) -> Self {
+        match exhausted {
+            Exhausted::Pod => Self::Overloaded,
+            Exhausted::Source => Self::SourceOverloaded,
+        }
+    }
+}
+
 impl Refusal {
     /// A short, fixed name for metrics and logs.
     pub(crate) fn reason(&self) -> &'static str {
@@ -74,6 +91,8 @@ impl Refusal {
             Self::NotDecompressible(_) => "not_decompressible",
             Self::SourceUnavailable(_) => "source_unavailable",
             Self::Overloaded => "overloaded",
+            Self::SourceOverloaded => "source_overloaded",
+            Self::RateLimited { .. } => "rate_limited",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::RowsTooLarge { .. } => "rows_too_large",
             Self::BodyTimeout => "body_timeout",
@@ -97,6 +116,7 @@ impl Refusal {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
             Self::BodyTimeout | Self::BodyAborted => StatusCode::REQUEST_TIMEOUT,
+            Self::SourceOverloaded | Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unverified(_)
             | Self::NotDecompressible(_)
             | Self::NotJson(_)
@@ -107,6 +127,16 @@ impl Refusal {
             | Self::Commit(_)
             | Self::CommitTimeout
             | Self::Defect => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// After how many seconds the sender is told to come again.
+    fn retry_after(&self) -> Option<u64> {
+        match (self, self.status()) {
+            // Rounded up, since a sender that comes too early is refused again.
+            (Self::RateLimited { wait }, _) => Some(whole_seconds(*wait)),
+            (_, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) => Some(1),
+            _ => None,
         }
     }
 
@@ -137,6 +167,9 @@ impl Refusal {
             ),
             Self::BodyTimeout | Self::BodyAborted => {
                 "the request body did not arrive in time".to_owned()
+            }
+            Self::SourceOverloaded | Self::RateLimited { .. } => {
+                "too many requests, try again later".to_owned()
             }
             Self::Unverified(_) => "failed to validate the request".to_owned(),
             Self::NotJson(error) => format!("failed to deserialize body as Jsonb: {error}"),
@@ -174,13 +207,18 @@ impl Refusal {
             Self::ContentEncoding(_) => {
                 headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
             }
-            _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            }
             _ => {}
+        }
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(RETRY_AFTER, seconds.into());
         }
         response
     }
+}
+
+/// Rounded up, and at least one.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero())
 }
 
 #[cfg(test)]
@@ -208,6 +246,11 @@ mod tests {
                 "service unavailable".to_owned(),
             ),
             (Refusal::Defect, 503, "service unavailable".to_owned()),
+            (
+                Refusal::SourceOverloaded,
+                429,
+                "too many requests, try again later".to_owned(),
+            ),
             (
                 Refusal::UnknownPath("/a\"b".to_owned()),
                 404,
@@ -244,8 +287,21 @@ mod tests {
 
     #[test]
     fn our_trouble_names_a_time_to_come_again() {
-        let response = Refusal::Overloaded.response();
-        assert_eq!(response.headers()[RETRY_AFTER], "1");
+        for refusal in [Refusal::Overloaded, Refusal::SourceOverloaded] {
+            assert_eq!(refusal.response().headers()[RETRY_AFTER], "1");
+        }
+        for (millis, seconds) in [
+            (0, "1"),
+            (1, "1"),
+            (1_000, "1"),
+            (1_001, "2"),
+            (59_500, "60"),
+        ] {
+            let wait = Duration::from_millis(millis);
+            let response = Refusal::RateLimited { wait }.response();
+            assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+            assert_eq!(response.headers()[RETRY_AFTER], seconds);
+        }
         let method = Refusal::Method("POST, PUT".to_owned());
         assert_eq!(method.text(), "only POST, PUT is allowed");
         let response = method.response();
@@ -267,6 +323,10 @@ mod tests {
             Refusal::NotDecompressible("gzip"),
             Refusal::SourceUnavailable(String::new()),
             Refusal::Overloaded,
+            Refusal::SourceOverloaded,
+            Refusal::RateLimited {
+                wait: Duration::ZERO,
+            },
             Refusal::BodyTooLarge { limit: 1 },
             Refusal::RowsTooLarge { limit: 1 },
             Refusal::BodyTimeout,
@@ -311,6 +371,8 @@ mod tests {
                 | Refusal::NotDecompressible(_)
                 | Refusal::SourceUnavailable(_)
                 | Refusal::Overloaded
+                | Refusal::SourceOverloaded
+                | Refusal::RateLimited { .. }
                 | Refusal::BodyTooLarge { .. }
                 | Refusal::RowsTooLarge { .. }
                 | Refusal::BodyTimeout

@@ -38,6 +38,7 @@ fn settings() -> SourceSettings {
         include_headers: HeaderSelection::default(),
         header_columns: Vec::new(),
         http: HttpPolicy::default(),
+        rate_limit: None,
         verification: Verification::None,
     }
 }

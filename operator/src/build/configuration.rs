@@ -103,6 +103,7 @@ pub fn entry(source: &Source, inputs: EntryInputs<'_>) -> Result<SourceEntry, Do
         include_headers: source.include_headers.clone(),
         header_columns: source.header_columns.clone(),
         http: source.http.clone(),
+        rate_limit: source.rate_limit,
         verification,
     };
     let mut entry = SourceEntry::new(

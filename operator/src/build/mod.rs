@@ -19,7 +19,7 @@ pub use objects::{
     base_url, configuration_secrets, object_name, objects, selector_labels, shard_names,
 };
 pub use rotation::next_expiry;
-pub use sizes::{LEAST_MEMORY_MIB, limits};
+pub use sizes::{LEAST_MEMORY_MIB, limits, memory};
 
 /// The image that ingesters run when nothing else says which: of this version.
 pub const INGESTER_IMAGE: &str = concat!(

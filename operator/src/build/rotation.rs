@@ -92,6 +92,7 @@ mod tests {
             include_headers: HeaderSelection::default(),
             header_columns: Vec::new(),
             http: HttpPolicy::default(),
+            rate_limit: None,
             verification: Preset::by_name(preset).unwrap().verification(
                 false,
                 Mode::Enforce,

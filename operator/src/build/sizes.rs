@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use trunkline_crds::ClusterSize;
 use trunkline_model::document::Limits;
+use trunkline_model::limits::bytes_in_flight;
 
 use crate::quantity::quantity;
 use crate::validate::Cluster;
@@ -11,56 +12,61 @@ use crate::validate::Cluster;
 /// retry 413. 6 MiB leaves room for both.
 const MAX_BODY_BYTES: usize = 6 << 20;
 
-/// Part of the memory limit that requests in flight may take; the rest is for the process and its
-/// connections.
-const IN_FLIGHT_SHARE: f64 = 4.0 / 7.0;
-
 /// The memory limit that is given in place of the size's, in bytes.
 fn memory_limit(resources: &ResourceRequirements) -> Option<f64> {
     quantity(&resources.limits.as_ref()?.get("memory")?.0)
 }
 
-/// Limits of a cluster's ingesters: those of its size, and no more bytes in flight than a memory
-/// limit of its own has room for.
+/// Bytes of the fewest bodies that fit at once: four of the largest kind, each of which counts three
+/// times (as sent, decoded, encoded).
+const LEAST_IN_FLIGHT: usize = 4 * 3 * MAX_BODY_BYTES;
+
+/// Limits of a cluster's ingesters: what its memory limit, its own or that of its size, has room for.
 #[must_use]
 pub fn limits(cluster: &Cluster) -> Limits {
-    let mut limits = size_limits(cluster.size);
-    if let Some(memory) = cluster.resources.as_ref().and_then(memory_limit) {
-        // Far below 2^53.
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a positive number of bytes"
-        )]
-        let room = (memory * IN_FLIGHT_SHARE) as usize;
-        limits.bytes_in_flight = room.max(4 * 3 * MAX_BODY_BYTES);
+    let own = cluster.resources.as_ref().and_then(memory_limit);
+    Limits {
+        max_body_bytes: MAX_BODY_BYTES,
+        bytes_in_flight: room(own.unwrap_or_else(|| memory(cluster.size))),
+        writers: writers(cluster.size),
     }
-    limits
+}
+
+/// The memory limit of a size, in bytes.
+#[must_use]
+pub fn memory(size: ClusterSize) -> f64 {
+    // A test reads every size's.
+    quantity(resources(size).memory).unwrap_or_default()
+}
+
+/// Bytes in flight of an ingester with so much memory.
+fn room(memory: f64) -> usize {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a positive number of bytes, far below 2^53"
+    )]
+    let memory = memory as u64;
+    let room = bytes_in_flight(memory);
+    usize::try_from(room)
+        .unwrap_or(usize::MAX)
+        .max(LEAST_IN_FLIGHT)
 }
 
 /// The smallest memory limit with room for the bodies that every size takes, in MiB.
 pub const LEAST_MEMORY_MIB: f64 = 128.0;
 
-/// Limits of a size. Every size takes at least four bodies of the largest kind at once (a body in
-/// flight counts three times: as sent, decoded, encoded).
-fn size_limits(size: ClusterSize) -> Limits {
-    const MIB: usize = 1 << 20;
-    let (bytes_in_flight, writers) = match size {
-        ClusterSize::XxxSmall => (80 * MIB, 1),
-        ClusterSize::XxSmall => (96 * MIB, 1),
-        ClusterSize::XSmall => (128 * MIB, 2),
-        ClusterSize::Small => (256 * MIB, 2),
-        ClusterSize::Medium => (512 * MIB, 4),
-        ClusterSize::Large => (1024 * MIB, 6),
-        ClusterSize::XLarge => (2048 * MIB, 8),
-        ClusterSize::XxLarge => (4096 * MIB, 12),
-        ClusterSize::XxxLarge => (8192 * MIB, 16),
-        ClusterSize::XxxxLarge => (16384 * MIB, 24),
-    };
-    Limits {
-        max_body_bytes: MAX_BODY_BYTES,
-        bytes_in_flight,
-        writers,
+/// Connections that write small deliveries.
+fn writers(size: ClusterSize) -> usize {
+    match size {
+        ClusterSize::XxxSmall | ClusterSize::XxSmall => 1,
+        ClusterSize::XSmall | ClusterSize::Small => 2,
+        ClusterSize::Medium => 4,
+        ClusterSize::Large => 6,
+        ClusterSize::XLarge => 8,
+        ClusterSize::XxLarge => 12,
+        ClusterSize::XxxLarge => 16,
+        ClusterSize::XxxxLarge => 24,
     }
 }
 
@@ -73,8 +79,7 @@ pub(super) struct Resources {
     pub(super) memory: &'static str,
 }
 
-/// What a size asks of Kubernetes: the bytes in flight of [`size_limits`], and as much again as the
-/// process and its connections need.
+/// What a size asks of Kubernetes. Its memory says what may be in flight: see [`bytes_in_flight`].
 pub(super) fn resources(size: ClusterSize) -> Resources {
     let (cpu, memory) = match size {
         ClusterSize::XxxSmall => ("50m", "160Mi"),
@@ -96,21 +101,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_size_has_room_for_what_it_holds_in_flight() {
-        use ClusterSize::{Large, Small, XxxSmall, XxxxLarge};
-        for size in [XxxSmall, Small, Large, XxxxLarge] {
-            let memory = resources(size).memory;
-            let (digits, unit) = memory.split_at(memory.len() - 2);
-            let unit = if unit == "Gi" { 1 << 30 } else { 1 << 20 };
-            let bytes: usize = digits.parse::<usize>().unwrap() * unit;
-            assert!(
-                bytes >= size_limits(size).bytes_in_flight * 5 / 4,
-                "{size:?}"
-            );
-        }
-    }
-
-    #[test]
     fn every_size_takes_several_of_the_largest_bodies() {
         use ClusterSize::{
             Large, Medium, Small, XLarge, XSmall, XxLarge, XxSmall, XxxLarge, XxxSmall, XxxxLarge,
@@ -118,16 +108,20 @@ mod tests {
         let sizes = [
             XxxSmall, XxSmall, XSmall, Small, Medium, Large, XLarge, XxLarge, XxxLarge, XxxxLarge,
         ];
-        for pair in sizes.map(size_limits).windows(2) {
-            assert!(
-                pair[0].bytes_in_flight >= 4 * 3 * pair[0].max_body_bytes,
-                "{pair:?}"
-            );
-            assert!(
-                pair[0].bytes_in_flight < pair[1].bytes_in_flight,
-                "{pair:?}"
-            );
-            assert!(pair[0].writers <= pair[1].writers, "{pair:?}");
+        let of = |size| (room(memory(size)), writers(size));
+        for pair in sizes.map(of).windows(2) {
+            assert!(pair[0].0 > LEAST_IN_FLIGHT, "{pair:?}");
+            assert!(pair[0].0 < pair[1].0, "{pair:?}");
+            assert!(pair[0].1 <= pair[1].1, "{pair:?}");
         }
+        assert_eq!(of(Small), (256 << 20, 2));
+    }
+
+    #[test]
+    fn the_smallest_memory_limit_has_room_for_the_bodies() {
+        let smallest = room(LEAST_MEMORY_MIB * 1_048_576.0);
+        assert_eq!(smallest, bytes_in_flight(128 << 20) as usize);
+        assert!(smallest > LEAST_IN_FLIGHT);
+        assert_eq!(room(1.0), LEAST_IN_FLIGHT);
     }
 }

@@ -21,6 +21,7 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use trunkline_crds::{ClusterSize, DeletionPolicy, Ingress, UpdatePolicy, WebhookCluster};
 use trunkline_model::database::DatabaseLogin;
 use trunkline_model::headers::{HeaderColumn, HeaderSelection};
+use trunkline_model::limits::RateLimit;
 use trunkline_model::names::{ClusterName, SchemaName, SourceName};
 use trunkline_model::request::{BodyFormat, HttpPolicy};
 use trunkline_model::verification::Verification;
@@ -112,6 +113,8 @@ pub struct Source {
     pub split_arrays: bool,
     /// Which requests are for it at all.
     pub http: HttpPolicy,
+    /// How often it may be posted to, at each pod.
+    pub rate_limit: Option<RateLimit>,
     /// Headers to store.
     pub include_headers: HeaderSelection,
     /// Headers with columns of their own.

@@ -1,6 +1,9 @@
-//! Validates what requests a WebhookSource takes: body, methods, origins.
+//! Validates what requests a WebhookSource takes: body, methods, origins, how many.
 
-use trunkline_crds::{Body, BodyFormat, Cors, RequestMethod};
+use std::num::NonZeroU32;
+
+use trunkline_crds::{Body, BodyFormat, Cors, MAX_RATE, RequestMethod, SourceLimits};
+use trunkline_model::limits::RateLimit;
 use trunkline_model::request::{self, HttpPolicy};
 
 use crate::problem::Collector;
@@ -71,6 +74,36 @@ fn origins(cors: &Cors, collector: &mut Collector<'_>) -> request::Cors {
     }
 }
 
+/// The limit, of which an absent burst is one second's requests.
+pub(super) fn rate_limit(
+    spec: Option<&SourceLimits>,
+    collector: &mut Collector<'_>,
+) -> Option<RateLimit> {
+    let spec = spec?;
+    let mut number = |field: &str, number: i64| {
+        let found = u32::try_from(number)
+            .ok()
+            .filter(|&number| number <= MAX_RATE)
+            .and_then(NonZeroU32::new);
+        if found.is_none() {
+            collector.add(
+                format!("spec.limits.{field}"),
+                format!("is {number}; write a whole number from 1 to {MAX_RATE}"),
+            );
+        }
+        found
+    };
+    let requests_per_second = number("requestsPerSecond", spec.requests_per_second);
+    let burst = match spec.burst {
+        Some(burst) => number("burst", burst),
+        None => requests_per_second,
+    };
+    Some(RateLimit {
+        requests_per_second: requests_per_second?,
+        burst: burst?,
+    })
+}
+
 /// As the schema's rule has it, for those who have no API server.
 fn is_origin(text: &str) -> bool {
     if text == "*" {
@@ -113,6 +146,33 @@ fn is_origin(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_burst_is_one_second_unless_it_is_given() {
+        let limit = |requests_per_second, burst| {
+            let limits = SourceLimits {
+                requests_per_second,
+                burst,
+            };
+            let mut collector = Collector::new(None, "WebhookSource a/b".to_owned());
+            let limit = rate_limit(Some(&limits), &mut collector);
+            let limit = limit.map(|limit| (limit.requests_per_second.get(), limit.burst.get()));
+            collector
+                .finish(limit)
+                .map_err(|problems| problems.to_string())
+        };
+        assert_eq!(limit(100, None), Ok((100, 100)));
+        assert_eq!(limit(100, Some(5)), Ok((100, 5)));
+        for (rate, burst, field) in [
+            (0, None, "spec.limits.requestsPerSecond: is 0; write"),
+            (-1, Some(1), "spec.limits.requestsPerSecond"),
+            (1_000_001, None, "spec.limits.requestsPerSecond"),
+            (1, Some(0), "spec.limits.burst: is 0; write"),
+        ] {
+            let error = limit(rate, burst).unwrap_err();
+            assert!(error.contains(field), "{error}");
+        }
+    }
 
     #[test]
     fn an_origin_is_scheme_host_and_port() {

@@ -8,7 +8,7 @@ use trunkline_model::headers::{self, HeaderSelection};
 use trunkline_model::names::{ClusterName, MAX_IDENTIFIER_BYTES, SchemaName, SourceName};
 use trunkline_model::request::BodyFormat;
 
-use super::request::{body, http};
+use super::request::{body, http, rate_limit};
 use super::storage;
 use super::verification::verification;
 use super::{Source, Unavailable, UnavailableReason};
@@ -58,6 +58,7 @@ pub(super) fn validate(
     let header_columns = header_columns(&spec.headers, &mut collector);
     let (format, splits_arrays) = body(&spec.body);
     let http = http(&spec.methods, spec.cors.as_ref(), &mut collector);
+    let rate_limit = rate_limit(spec.limits.as_ref(), &mut collector);
     let grace_seconds = rotation_grace(&spec.rotation_grace, &mut collector);
     readers(&spec.readers, &mut collector);
     let retention_days = storage::retention_days(spec.retention.as_deref(), &mut collector);
@@ -72,6 +73,7 @@ pub(super) fn validate(
             body: format,
             split_arrays: format == BodyFormat::Json && (verified.splits_arrays || splits_arrays),
             http,
+            rate_limit,
             include_headers,
             header_columns,
             verification: verified.verification,

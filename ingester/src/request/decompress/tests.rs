@@ -44,7 +44,7 @@ fn coded(coding: Coding) -> Vec<u8> {
 /// The body or the refusal's text, and the most that was reserved.
 fn read(coding: Coding, wire: &[u8], limit: usize) -> (Result<Vec<u8>, String>, usize) {
     let budget = Arc::new(Budget::default());
-    let mut reservation = budget.open(usize::MAX);
+    let mut reservation = budget.open_alone(usize::MAX);
     let body = decompress(coding, wire, limit, &mut reservation);
     (body.map_err(|refusal| refusal.to_string()), budget.used())
 }
@@ -138,9 +138,9 @@ fn a_bomb_ends_at_the_limit_and_what_it_holds_is_reserved_first() {
         );
         // Where others hold the budget, it is not even begun.
         let budget = Arc::new(Budget::default());
-        let mut other = budget.open(usize::MAX);
+        let mut other = budget.open_alone(usize::MAX);
         other.cover(LIMIT).unwrap();
-        let refused = decompress(coding, &wire, LIMIT, &mut budget.open(LIMIT));
+        let refused = decompress(coding, &wire, LIMIT, &mut budget.open_alone(LIMIT));
         assert!(matches!(refused, Err(Refusal::Overloaded)), "{coding:?}");
     }
 }
