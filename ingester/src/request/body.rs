@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use hyper::HeaderMap;
 use hyper::body::{Body, Incoming};
-use hyper::header::EXPECT;
+use hyper::header::{EXPECT, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use tokio::time::timeout;
 use trunkline_model::document::Limits;
@@ -47,6 +48,19 @@ pub(super) fn held(body_bytes: usize) -> usize {
     body_bytes
         .saturating_mul(HELD_PER_BODY_BYTE)
         .saturating_add(HELD_PER_REQUEST)
+}
+
+/// Refuses a body whose end a proxy in front may see elsewhere. hyper has refused what does not end
+/// in `chunked`, and passes by what comes before it: another coding, which nobody would undo, or
+/// `chunked` once more (RFC 9112 §6.1 forbids it).
+pub(super) fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_plain = match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    };
+    is_plain.then_some(()).ok_or(Refusal::TransferEncoding)
 }
 
 /// Reads a body.

@@ -177,6 +177,7 @@ async fn read(
     incoming: &mut Incoming,
     found: &mut Found,
 ) -> Result<Read, Refusal> {
+    body::check_framing(&head.headers)?;
     let (routing, route) = route(instance, head)?;
     let policy = &route.http;
     found.cors = CorsHeaders::of(policy, &head.headers);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
 use super::budget::Exhausted;
@@ -32,6 +32,8 @@ pub(crate) enum Refusal {
     /// With the methods that the source takes.
     #[error("the source takes only {0}")]
     Method(String),
+    #[error("the request has a Transfer-Encoding besides chunked")]
+    TransferEncoding,
     #[error("the body has a Content-Encoding that is not supported, or more than one")]
     ContentEncoding(HeaderValue),
     /// With the coding.
@@ -87,6 +89,7 @@ impl Refusal {
             Self::NotConfigured => "not_configured",
             Self::UnknownPath(_) => "unknown_path",
             Self::Method(_) => "method",
+            Self::TransferEncoding => "transfer_encoding",
             Self::ContentEncoding(_) => "content_encoding",
             Self::NotDecompressible(_) => "not_decompressible",
             Self::SourceUnavailable(_) => "source_unavailable",
@@ -117,7 +120,8 @@ impl Refusal {
             }
             Self::BodyTimeout | Self::BodyAborted => StatusCode::REQUEST_TIMEOUT,
             Self::SourceOverloaded | Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unverified(_)
+            Self::TransferEncoding
+            | Self::Unverified(_)
             | Self::NotDecompressible(_)
             | Self::NotJson(_)
             | Self::NotText { .. } => StatusCode::BAD_REQUEST,
@@ -148,6 +152,9 @@ impl Refusal {
                 format!("no object was found at the path {path:?}")
             }
             Self::Method(allowed) => format!("only {allowed} is allowed"),
+            Self::TransferEncoding => {
+                "the transfer encoding is not supported; send chunked alone".to_owned()
+            }
             Self::ContentEncoding(encoding) => {
                 let encoding = String::from_utf8_lossy(encoding.as_bytes());
                 let encoding: String = encoding.chars().take(MAX_PATH_CHARS).collect();
@@ -203,6 +210,10 @@ impl Refusal {
                 if let Ok(allowed) = HeaderValue::from_str(allowed) {
                     headers.insert(ALLOW, allowed);
                 }
+            }
+            // Where such a body ends is a matter of opinion, and so is where the next request begins.
+            Self::TransferEncoding => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Self::ContentEncoding(_) => {
                 headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
@@ -309,6 +320,8 @@ mod tests {
         assert_eq!(response.headers()[ALLOW], "POST, PUT");
         let coding = Refusal::ContentEncoding(HeaderValue::from_static("compress"));
         assert_eq!(coding.response().headers()[ACCEPT_ENCODING], ACCEPTED);
+        let framing = Refusal::TransferEncoding.response();
+        assert_eq!(framing.headers()[CONNECTION], "close");
     }
 
     /// Every refusal. What is not told apart by its reason is there once.
@@ -319,6 +332,7 @@ mod tests {
             Refusal::NotConfigured,
             Refusal::UnknownPath(String::new()),
             Refusal::Method(String::new()),
+            Refusal::TransferEncoding,
             Refusal::ContentEncoding(HeaderValue::from_static("x")),
             Refusal::NotDecompressible("gzip"),
             Refusal::SourceUnavailable(String::new()),
@@ -367,6 +381,7 @@ mod tests {
                 Refusal::NotConfigured
                 | Refusal::UnknownPath(_)
                 | Refusal::Method(_)
+                | Refusal::TransferEncoding
                 | Refusal::ContentEncoding(_)
                 | Refusal::NotDecompressible(_)
                 | Refusal::SourceUnavailable(_)
