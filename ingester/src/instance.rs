@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use trunkline_model::document::{Configuration, ConfigurationHash};
+use trunkline_model::document::{Configuration, ConfigurationHash, Limits};
 use trunkline_pgconn::{Target, TargetError};
 
 use crate::commit::{Committer, DatabaseState};
@@ -19,6 +19,26 @@ use crate::events::{ConfigurationLoaded, Events};
 use crate::memory::{self, InFlight};
 use crate::metrics::Metrics;
 use crate::request::{Budget, Places};
+use crate::server::{Connections, Timeouts, descriptors_room};
+
+/// Connections while no configuration sets a bound.
+const MAX_CONNECTIONS: usize = 512;
+
+/// Bytes in flight that allow for one connection more, where the configuration sets no other bound.
+///
+/// A connection takes at most half of it (`tests/tests/connections.rs` measures), mostly for its read
+/// buffer, and a size's memory has beside the bytes in flight three quarters as much again. So
+/// connections fit even where each has grown to its largest.
+const BYTES_PER_CONNECTION: usize = 128 << 10;
+
+/// How many connections may be open, which the limit of open files bounds too.
+fn max_connections(limits: Option<&Limits>) -> usize {
+    let bound = limits.map_or(MAX_CONNECTIONS, |limits| {
+        let default = limits.bytes_in_flight / BYTES_PER_CONNECTION;
+        limits.max_connections.unwrap_or(default)
+    });
+    bound.min(descriptors_room())
+}
 
 /// The configuration as it is served.
 #[derive(Debug, Clone, Default)]
@@ -47,26 +67,34 @@ pub(crate) struct Instance {
     committer: OnceLock<Committer>,
     status: watch::Sender<ConfigStatus>,
     stopping: CancellationToken,
+    /// The senders' connections.
+    pub(crate) connections: Arc<Connections>,
     /// Bytes that requests hold.
     pub(crate) budget: Arc<Budget>,
     /// Places at the work on large bodies.
     pub(crate) large: Places,
     /// Where what happens is told.
     pub(crate) events: Events,
+    /// How long connections and bodies may take.
+    pub(crate) timeouts: Timeouts,
     /// For `/config`.
     pub(crate) pod_uid: Option<String>,
 }
 
 impl Instance {
-    pub(crate) fn new(pod_uid: Option<String>) -> Self {
+    pub(crate) fn new(pod_uid: Option<String>, timeouts: Timeouts) -> Self {
+        let metrics = Metrics::new();
+        let bound = max_connections(None);
         Self {
+            connections: Arc::new(Connections::new(bound, metrics.connections.clone())),
             routing: ArcSwapOption::empty(),
             committer: OnceLock::new(),
             status: watch::Sender::default(),
             stopping: CancellationToken::new(),
             budget: Arc::default(),
             large: Places::of_all(),
-            events: Events::new(Metrics::new()),
+            events: Events::new(metrics),
+            timeouts,
             pod_uid,
         }
     }
@@ -145,6 +173,8 @@ impl Instance {
                 in_flight,
             }
             .emit(&self.events);
+            self.connections
+                .set_bound(max_connections(Some(&configuration.cluster.limits)));
             let before = self.routing();
             let routing = Routing::new(configuration, before.as_deref());
             self.routing.store(Some(Arc::new(routing)));

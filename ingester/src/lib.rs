@@ -41,7 +41,9 @@ use config::ConfigWatch;
 use instance::Instance;
 use rejections::Recorder;
 use request::Trace;
-use server::Server;
+use server::{Connections, Server};
+
+pub use server::{Timeouts, raise_descriptor_limit};
 
 /// How long requests may take to end after a stop was asked for. Below the 30 s that Kubernetes
 /// waits before it kills.
@@ -52,6 +54,9 @@ const COMMIT_DEADLINE: Duration = Duration::from_secs(3);
 
 /// How long an answer of the admin listener may take to end.
 const ADMIN_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Bound of the connections of the admin listener: a kubelet, the operator's long polls, a few scrapers.
+const ADMIN_CONNECTIONS: usize = 64;
 
 /// Every metric of an ingester, for the reference page.
 #[must_use]
@@ -74,6 +79,8 @@ pub struct Options {
     pub name: Option<String>,
     /// Where the spans of requests go.
     pub traces: Traces,
+    /// How long connections may take for what.
+    pub timeouts: Timeouts,
 }
 
 /// Why an ingester cannot start.
@@ -116,7 +123,7 @@ impl Ingester {
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let data = listen(options.listen, "--listen").await?;
         let admin = listen(options.admin_listen, "--admin-listen").await?;
-        let instance = Arc::new(Instance::new(options.pod_uid));
+        let instance = Arc::new(Instance::new(options.pod_uid, options.timeouts));
         let config = ConfigWatch::start(options.config_dir, Arc::clone(&instance))
             .await
             .map_err(StartError::Watch)?;
@@ -127,9 +134,13 @@ impl Ingester {
             let (front, trace) = (Arc::clone(&front), Trace::begin(&traces, &request));
             async move { Ok::<_, Infallible>(request::answer(&front, request, trace).await) }
         });
+        let timeouts = options.timeouts;
+        let connections = Arc::clone(&instance.connections);
+        let admin_connections = Arc::new(Connections::new(ADMIN_CONNECTIONS, Default::default()));
+        let admin_service = admin::service(Arc::clone(&instance));
         Ok(Self {
-            data: Server::start(data, service),
-            admin: Server::start(admin, admin::service(Arc::clone(&instance))),
+            data: Server::start(data, connections, timeouts, service),
+            admin: Server::start(admin, admin_connections, timeouts, admin_service),
             instance,
             config,
             recorder,

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
-use trunkline_ingester::{Ingester, Options};
+use trunkline_ingester::{Ingester, Options, Timeouts, raise_descriptor_limit};
 use trunkline_telemetry::log::{self, LogFormat};
 use trunkline_telemetry::traces::Traces;
 
@@ -72,6 +72,9 @@ fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
+    if let Err(error) = raise_descriptor_limit() {
+        warn!(%error, "cannot raise the limit of open files");
+    }
     let ingester = Ingester::start(Options {
         config_dir: arguments.config_dir,
         listen: arguments.listen,
@@ -79,6 +82,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         pod_uid: arguments.pod_uid,
         name: arguments.name,
         traces: traces(),
+        timeouts: Timeouts::default(),
     })
     .await?;
     info!(listen = %ingester.local_addr(), admin = %ingester.admin_addr(), "listening");

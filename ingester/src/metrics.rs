@@ -15,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use trunkline_telemetry::metrics::{Catalog, Description, LabelNames};
 
 use crate::commit::CommitMetrics;
+use crate::server::ConnectionMetrics;
 
 /// Upper bounds of the duration of a request, in seconds: from a commit on a local disk to the time
 /// within which every request is to be answered.
@@ -67,6 +68,7 @@ impl LabelNames for BoundLabels {
 /// What holds at the moment of a scrape.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Snapshot {
+    pub(crate) connections: usize,
     pub(crate) bytes_in_flight: usize,
     pub(crate) database_up: bool,
     pub(crate) database_durable: bool,
@@ -86,6 +88,8 @@ pub(crate) struct Metrics {
     pub(crate) config_loaded: Gauge<f64, AtomicU64>,
     pub(crate) config_errors: Counter,
     pub(crate) commits: CommitMetrics,
+    pub(crate) connections: ConnectionMetrics,
+    open_connections: Gauge,
     in_flight: Gauge,
     pub(crate) in_flight_limit: Family<BoundLabels, Gauge>,
     database_up: Gauge,
@@ -148,6 +152,12 @@ impl Metrics {
                  own memory limit has no room for that",
                 Family::default(),
             ),
+            open_connections: catalog.add(
+                "connections",
+                "Connections from senders that are open",
+                Gauge::default(),
+            ),
+            connections: ConnectionMetrics::new(&mut catalog),
             commits: CommitMetrics::new(&mut catalog),
             database_up: catalog.add(
                 "database_up",
@@ -180,6 +190,8 @@ impl Metrics {
 
     /// The metrics as OpenMetrics text, together with what holds now.
     pub(crate) fn encode(&self, now: Snapshot) -> Result<String, fmt::Error> {
+        self.open_connections
+            .set(i64::try_from(now.connections).unwrap_or(i64::MAX));
         self.in_flight
             .set(i64::try_from(now.bytes_in_flight).unwrap_or(i64::MAX));
         self.database_up.set(i64::from(now.database_up));

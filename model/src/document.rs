@@ -101,6 +101,10 @@ pub struct Limits {
     pub bytes_in_flight: usize,
     /// Connections that write small deliveries.
     pub writers: usize,
+    /// Connections that senders may have open at once; by default what the ingester's memory has room
+    /// for, which it tells from `bytes_in_flight`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<usize>,
 }
 
 /// A source as it is written: the envelope that every version understands, and the settings.

@@ -101,6 +101,7 @@ impl ConfigDir {
                 max_body_bytes: 6 << 20,
                 bytes_in_flight: 256 << 20,
                 writers: 2,
+                max_connections: None,
             },
         };
         Self {

@@ -208,6 +208,43 @@ impl IngesterProcess {
         panic!("the ingester does not stop:\n{}", self.log());
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The memory that it takes.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        let statm = self.proc("statm");
+        let pages: u64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
+        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
+        pages * u64::try_from(page.unwrap().unwrap()).unwrap()
+    }
+
+    /// The processor time that it has used.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        let stat = self.proc("stat");
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let fields: Vec<_> = fields.split(' ').collect();
+        let ticks = |number: usize| fields[number].parse::<u64>().unwrap();
+        // `utime` and `stime` of proc(5), in Linux's ticks of 10 ms.
+        Duration::from_millis(10 * (ticks(11) + ticks(12)))
+    }
+
+    /// How many file descriptors it has open.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.id());
+        std::fs::read_dir(folder).unwrap().count()
+    }
+
+    fn proc(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.id())).unwrap()
+    }
+
     /// What it has logged.
     #[must_use]
     pub fn log(&self) -> String {

@@ -295,11 +295,12 @@ async fn past_the_bytes_in_flight_a_request_is_503_and_later_ones_are_served() {
     station.config.limits().bytes_in_flight = 1 << 20;
     station.reload().await;
     let mut client = station.ingester.client();
-    // A request that has begun holds what it has announced, and more for its rows.
+    // A request that has begun holds what has arrived of it, and more for its rows.
     let head = format!(
-        "POST {} HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n[",
+        "POST {} HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{}",
         station.path(),
-        400 << 10
+        400 << 10,
+        "[".repeat(350 << 10)
     );
     let mut begun = TcpStream::connect(station.ingester.address())
         .await

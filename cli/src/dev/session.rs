@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
-use trunkline_ingester::{Ingester, Options};
+use trunkline_ingester::{Ingester, Options, Timeouts};
 use trunkline_model::database::DatabaseLogin;
 use trunkline_model::document::{ClusterSettings, SourceEntry, hash};
 use trunkline_model::names::SourceName;
@@ -83,6 +83,7 @@ impl Session {
             pod_uid: None,
             name: None,
             traces: Traces::default(),
+            timeouts: Timeouts::default(),
         })
         .await?;
         let mut session = Self {

@@ -45,6 +45,7 @@ async fn readyz(State(instance): State<Arc<Instance>>) -> (StatusCode, String) {
 async fn metrics(State(instance): State<Arc<Instance>>) -> Response {
     let database = instance.database();
     let snapshot = Snapshot {
+        connections: instance.connections.count(),
         bytes_in_flight: instance.budget.used(),
         database_up: matches!(database, Some(DatabaseState::Ready(_))),
         database_durable: config::is_durable(database.as_ref()),

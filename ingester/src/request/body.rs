@@ -8,16 +8,18 @@ use hyper::HeaderMap;
 use hyper::body::{Body, Incoming};
 use hyper::header::{EXPECT, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use trunkline_model::document::Limits;
 
 use super::budget::Reservation;
 use super::coding::Coding;
 use super::refusal::Refusal;
 use crate::config::Routing;
+use crate::server::Timeouts;
 
-/// Time from the headers of a request to the end of its body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is reserved at once, in bytes of a body: what was announced is not here yet, and its sender may
+/// never send it.
+const RESERVE_STEP: usize = 16 << 10;
 
 /// Time in which what a refused request still sends is discarded.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
@@ -32,7 +34,7 @@ const DISCARD_BYTES: usize = 16 << 20;
 /// doubled to take their last byte.
 const HELD_PER_BODY_BYTE: usize = 3;
 
-/// What a request holds besides: its headers, its task, and what a row adds to its body.
+/// What a request holds besides, its headers apart: its task, and what a row adds to its body.
 const HELD_PER_REQUEST: usize = 8 << 10;
 
 /// A body as it arrived, and the memory that is reserved for it and for its rows.
@@ -50,6 +52,14 @@ pub(super) fn held(body_bytes: usize) -> usize {
         .saturating_add(HELD_PER_REQUEST)
 }
 
+/// Bytes that the headers of a request hold. Under HTTP/2 requests are many more than connections.
+fn headers_held(headers: &HeaderMap) -> usize {
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum()
+}
+
 /// Refuses a body whose end a proxy in front may see elsewhere. hyper has refused what does not end
 /// in `chunked`, and passes by what comes before it: another coding, which nobody would undo, or
 /// `chunked` once more (RFC 9112 §6.1 forbids it).
@@ -63,59 +73,118 @@ pub(super) fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
     is_plain.then_some(()).ok_or(Refusal::TransferEncoding)
 }
 
-/// Reads a body.
+/// Reads a body. It is given time as long as it arrives at the pace of `timeouts`.
 pub(super) async fn read(
     incoming: &mut Incoming,
+    headers: &HeaderMap,
     coding: Option<Coding>,
     limits: &Limits,
-    mut reservation: Reservation,
+    reservation: Reservation,
+    timeouts: &Timeouts,
 ) -> Result<ReadBody, Refusal> {
     let limit = limits.max_body_bytes;
-    let announced = incoming.size_hint().exact().map(usize::try_from);
-    let announced = match announced {
-        Some(Ok(bytes)) if bytes <= limit => bytes,
+    let announced = match incoming.size_hint().exact().map(usize::try_from) {
+        Some(Ok(bytes)) if bytes <= limit => Some(bytes),
         Some(_) => return Err(Refusal::BodyTooLarge { limit }),
-        None => 0,
+        None => None,
     };
-    reservation.cover(held(announced))?;
-    let bytes = timeout(
-        BODY_TIMEOUT,
-        collect(incoming, announced, limit, &mut reservation),
-    )
-    .await
-    .map_err(|_| Refusal::BodyTimeout)??;
-    Ok(ReadBody {
-        bytes,
-        coding,
+    let mut reader = Reader {
+        begun: Instant::now(),
+        largest: announced.unwrap_or(limit),
+        whole: BytesMut::new(),
+        headers: headers_held(headers),
+        reserved: 0,
         reservation,
-    })
-}
-
-async fn collect(
-    incoming: &mut Incoming,
-    announced: usize,
-    limit: usize,
-    reservation: &mut Reservation,
-) -> Result<Bytes, Refusal> {
-    let mut whole = BytesMut::new();
-    while let Some(frame) = incoming.frame().await {
-        let frame = frame.map_err(|_| Refusal::BodyAborted)?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        let read = whole.len() + data.len();
+    };
+    reader.reserve(RESERVE_STEP.min(reader.largest))?;
+    while let Some(data) = reader.next(incoming, timeouts).await? {
+        let read = reader.whole.len() + data.len();
         if read > limit {
             return Err(Refusal::BodyTooLarge { limit });
         }
-        if whole.is_empty() && data.len() == announced {
+        reader.make_room(read)?;
+        if reader.whole.is_empty() && announced == Some(read) {
             // The usual case: the whole body in one piece, not copied.
-            return Ok(data);
+            return Ok(reader.done(data, coding));
         }
-        reservation.cover(held(read))?;
-        whole.reserve(announced.saturating_sub(whole.len()).max(data.len()));
-        whole.extend_from_slice(&data);
+        reader.append(&data);
     }
-    Ok(whole.freeze())
+    let whole = std::mem::take(&mut reader.whole).freeze();
+    Ok(reader.done(whole, coding))
+}
+
+/// A body of which a part has arrived.
+struct Reader {
+    begun: Instant,
+    /// How large it becomes at most, in bytes.
+    largest: usize,
+    whole: BytesMut,
+    /// What the headers hold, in bytes.
+    headers: usize,
+    /// For how many of its bytes memory is reserved.
+    reserved: usize,
+    reservation: Reservation,
+}
+
+impl Reader {
+    /// Waits for the next piece, and no longer than the pace allows.
+    async fn next(
+        &self,
+        incoming: &mut Incoming,
+        timeouts: &Timeouts,
+    ) -> Result<Option<Bytes>, Refusal> {
+        let deadline = self.begun + timeouts.body_patience(self.whole.len());
+        loop {
+            let frame = timeout_at(deadline, incoming.frame()).await;
+            let Some(frame) = frame.map_err(|_| Refusal::BodyTimeout)? else {
+                return Ok(None);
+            };
+            let frame = frame.map_err(|_| Refusal::BodyAborted)?;
+            // Trailers are read past.
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+    }
+
+    /// Makes sure of the memory for this many bytes, and for what the next reads may bring.
+    fn make_room(&mut self, read: usize) -> Result<(), Refusal> {
+        if read <= self.reserved {
+            return Ok(());
+        }
+        self.reserve(
+            read.saturating_add(RESERVE_STEP)
+                .min(self.largest)
+                .max(read),
+        )
+    }
+
+    fn reserve(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.reservation
+            .cover(held(bytes).saturating_add(self.headers))?;
+        self.reserved = bytes;
+        Ok(())
+    }
+
+    /// Appends a piece. The buffer doubles, so that what was announced and does not come takes no
+    /// memory either.
+    fn append(&mut self, data: &[u8]) {
+        let missing = self.largest.saturating_sub(self.whole.len());
+        let ahead = self.whole.len().max(RESERVE_STEP).min(missing);
+        self.whole.reserve(ahead.max(data.len()));
+        self.whole.extend_from_slice(data);
+    }
+
+    fn done(mut self, bytes: Bytes, coding: Option<Coding>) -> ReadBody {
+        if bytes.len() < self.reserved {
+            self.reservation.shrink(held(bytes.len()));
+        }
+        ReadBody {
+            bytes,
+            coding,
+            reservation: self.reservation,
+        }
+    }
 }
 
 /// Discards what a refused request still sends, within bounds: a connection that is closed with

@@ -128,6 +128,7 @@ pub fn rows(data: &[u8]) {
         max_body_bytes: MAX_BODY_BYTES,
         bytes_in_flight: BYTES_IN_FLIGHT,
         writers: 1,
+        max_connections: None,
     };
     let fields = DeliveryFields {
         bucket: 1,

@@ -191,10 +191,11 @@ async fn read(
     if let Err(reason) = &route.settings {
         return Err(Refusal::SourceUnavailable(reason.clone()));
     }
-    let limits = &routing.limits;
+    let (limits, timeouts) = (&routing.limits, &instance.timeouts);
     let bounds = Bounds::new(limits, routing.sources.len());
     let reservation = instance.budget.open(&route.in_use, bounds);
-    let body = body::read(incoming, coding, limits, reservation).await?;
+    let headers = &head.headers;
+    let body = body::read(incoming, headers, coding, limits, reservation, timeouts).await?;
     Ok(Read::Body(body))
 }
 

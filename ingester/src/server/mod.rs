@@ -1,4 +1,4 @@
-//! Accepts connections and serves HTTP/1.1 on them.
+//! Accepts connections and serves HTTP/1.1 or HTTP/2 on them, whichever the sender begins with.
 //!
 //! An accept loop of our own, because `axum::serve` sets no header timeout.
 //!
@@ -6,22 +6,42 @@
 //! connection with a request on it before its deadline.
 
 mod connection;
+mod connections;
+mod descriptors;
+mod metrics;
+mod refuse;
+mod settings;
+mod stream;
+mod watch;
 
 use std::error::Error as StdError;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
 use hyper::service::Service;
 use hyper::{Request, Response};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-/// Pause after a failed accept, which mostly means that the process has no file descriptor left.
+use refuse::Refuser;
+
+pub(crate) use connections::Connections;
+pub use descriptors::raise_descriptor_limit;
+pub(crate) use descriptors::room as descriptors_room;
+pub(crate) use metrics::ConnectionMetrics;
+pub use settings::Timeouts;
+
+/// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Least time between two log lines about failed accepts.
+const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A bound listener and the address that it got.
 #[derive(Debug)]
@@ -34,9 +54,19 @@ pub(crate) struct Listener {
 #[derive(Debug)]
 pub(crate) struct Server {
     address: SocketAddr,
+    connections: Arc<Connections>,
     stop: CancellationToken,
     tasks: TaskTracker,
     cut: DropGuard,
+}
+
+/// What the connections of a listener share.
+#[derive(Debug)]
+struct Context {
+    timeouts: Timeouts,
+    stop: CancellationToken,
+    cut: CancellationToken,
+    tasks: TaskTracker,
 }
 
 /// What a service of a [`Server`] is.
@@ -45,7 +75,7 @@ pub(crate) trait HttpService<B>:
         Request<Incoming>,
         Response = Response<B>,
         Error: Into<Box<dyn StdError + Send + Sync>>,
-        Future: Send,
+        Future: Send + 'static,
     > + Clone
     + Send
     + Sync
@@ -58,7 +88,7 @@ impl<S, B> HttpService<B> for S where
             Request<Incoming>,
             Response = Response<B>,
             Error: Into<Box<dyn StdError + Send + Sync>>,
-            Future: Send,
+            Future: Send + 'static,
         > + Clone
         + Send
         + Sync
@@ -79,19 +109,32 @@ impl<B> HttpBody for B where
 
 impl Server {
     /// Serves a listener in tasks of its own.
-    pub(crate) fn start<B: HttpBody>(listener: Listener, service: impl HttpService<B>) -> Self {
+    pub(crate) fn start<B: HttpBody>(
+        listener: Listener,
+        connections: Arc<Connections>,
+        timeouts: Timeouts,
+        service: impl HttpService<B>,
+    ) -> Self {
         let stop = CancellationToken::new();
         let cut = CancellationToken::new();
         let tasks = TaskTracker::new();
         let acceptor = Acceptor {
             service,
-            stop: stop.clone(),
-            cut: cut.clone(),
+            connections: Arc::clone(&connections),
+            refuser: Refuser::new(),
+            context: Arc::new(Context {
+                timeouts,
+                stop: stop.clone(),
+                cut: cut.clone(),
+                tasks: tasks.clone(),
+            }),
             tasks: tasks.clone(),
+            last_warning: None,
         };
         tasks.spawn(acceptor.run(listener.listener));
         Self {
             address: listener.address,
+            connections,
             stop,
             tasks,
             cut: cut.drop_guard(),
@@ -105,6 +148,7 @@ impl Server {
     /// Accepts what waits, then no more, and waits for the requests to end. At the deadline those
     /// that have not are cut.
     pub(crate) async fn stop(self, deadline: Duration) {
+        self.connections.begin_stop();
         self.stop.cancel();
         self.tasks.close();
         if tokio::time::timeout(deadline, self.tasks.wait())
@@ -123,33 +167,46 @@ impl Server {
 
 struct Acceptor<S> {
     service: S,
-    stop: CancellationToken,
-    cut: CancellationToken,
+    connections: Arc<Connections>,
+    refuser: Refuser,
+    context: Arc<Context>,
     tasks: TaskTracker,
+    /// When the log last had a line about a failed accept.
+    last_warning: Option<Instant>,
 }
 
 impl<S> Acceptor<S> {
-    async fn run<B: HttpBody>(self, listener: TcpListener)
+    async fn run<B: HttpBody>(mut self, listener: TcpListener)
     where
         S: HttpService<B>,
     {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = self.stop.cancelled() => break,
-                () = self.cut.cancelled() => return,
+                () = self.context.stop.cancelled() => break,
+                () = self.context.cut.cancelled() => return,
             };
             match accepted {
                 Ok((stream, _)) => self.spawn(stream),
                 // The connection ended before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+                Err(error) => self.pause(&error).await,
             }
         }
         self.accept_backlog(listener);
+    }
+
+    /// Waits after a failed accept, which mostly means that a file descriptor is missing: the listener
+    /// stays readable, and to try again at once would keep a core busy.
+    async fn pause(&mut self, error: &io::Error) {
+        let now = Instant::now();
+        let since = self.last_warning.map(|last| now.duration_since(last));
+        if since.is_none_or(|since| since >= WARNING_INTERVAL) {
+            warn!(%error, "cannot accept a connection");
+            self.last_warning = Some(now);
+        }
+        self.connections.evict(now);
+        tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 
     /// Takes over what the kernel has accepted in our name: closing the listener would reset it.
@@ -174,8 +231,12 @@ impl<S> Acceptor<S> {
     where
         S: HttpService<B>,
     {
-        let (stop, cut) = (self.stop.clone(), self.cut.clone());
+        let Some(place) = self.connections.admit(Instant::now()) else {
+            self.refuser.refuse(stream, &self.tasks);
+            return;
+        };
+        let (service, context) = (self.service.clone(), Arc::clone(&self.context));
         self.tasks
-            .spawn(connection::serve(stream, self.service.clone(), stop, cut));
+            .spawn(connection::serve(stream, place, service, context));
     }
 }

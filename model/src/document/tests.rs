@@ -14,6 +14,7 @@ fn a_cluster_without_certificates_is_written_as_before_there_were_any() {
             max_body_bytes: 1,
             bytes_in_flight: 2,
             writers: 3,
+            max_connections: None,
         },
     };
     let text = serde_json::to_string(&cluster).unwrap();
@@ -59,6 +60,7 @@ fn cluster() -> Document {
                 max_body_bytes: 1,
                 bytes_in_flight: 2,
                 writers: 3,
+                max_connections: None,
             },
         }),
         sources: vec![entry("default/a", "/a")],

@@ -29,6 +29,7 @@ pub fn limits(cluster: &Cluster) -> Limits {
         max_body_bytes: MAX_BODY_BYTES,
         bytes_in_flight: room(own.unwrap_or_else(|| memory(cluster.size))),
         writers: writers(cluster.size),
+        max_connections: None,
     }
 }
 
