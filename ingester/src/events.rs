@@ -226,6 +226,36 @@ impl RejectionsLost {
     }
 }
 
+/// A certificate is shown to senders from now on.
+pub(crate) struct CertificateLoaded {
+    /// In seconds since the Unix epoch.
+    pub(crate) expires_at: i64,
+}
+
+impl CertificateLoaded {
+    pub(crate) fn emit(&self, events: &Events) {
+        events.metrics.tls.loaded(self.expires_at);
+        let expires_at = jiff::Timestamp::from_second(self.expires_at);
+        let expires_at = expires_at.unwrap_or(jiff::Timestamp::MAX);
+        info!(%expires_at, "certificate loaded");
+    }
+}
+
+/// What lies in the files of the certificate is not shown.
+pub(crate) struct CertificateRefused<'a> {
+    pub(crate) error: &'a str,
+}
+
+impl CertificateRefused<'_> {
+    pub(crate) fn emit(&self, events: &Events) {
+        events.metrics.tls.refused();
+        warn!(
+            error = self.error,
+            "certificate refused; the last good one stays"
+        );
+    }
+}
+
 /// An error and what caused it, as one line.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();

@@ -41,9 +41,9 @@ use config::ConfigWatch;
 use instance::Instance;
 use rejections::Recorder;
 use request::Trace;
-use server::{Connections, Server};
+use server::{Connections, Server, Tls};
 
-pub use server::{Timeouts, raise_descriptor_limit};
+pub use server::{CertificateError, Timeouts, TlsError, TlsFiles, raise_descriptor_limit};
 
 /// How long requests may take to end after a stop was asked for. Below the 30 s that Kubernetes
 /// waits before it kills.
@@ -79,6 +79,8 @@ pub struct Options {
     pub name: Option<String>,
     /// Where the spans of requests go.
     pub traces: Traces,
+    /// The certificate that senders see; without it they speak plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// How long connections may take for what.
     pub timeouts: Timeouts,
 }
@@ -96,6 +98,9 @@ pub enum StartError {
         /// The operating system's error.
         source: io::Error,
     },
+    /// The certificate cannot be shown.
+    #[error("cannot serve TLS")]
+    Tls(#[from] TlsError),
     /// The thread that watches the configuration cannot be started.
     #[error("cannot start the thread that watches the configuration directory")]
     Watch(#[source] io::Error),
@@ -119,11 +124,14 @@ impl Ingester {
     /// Needs a tokio runtime with time and I/O, best one of several threads.
     ///
     /// # Errors
-    /// [`StartError`] when an address is taken or a thread cannot be started.
+    /// [`StartError`] when an address is taken, a certificate cannot be shown, or a thread cannot be
+    /// started.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let data = listen(options.listen, "--listen").await?;
         let admin = listen(options.admin_listen, "--admin-listen").await?;
         let instance = Arc::new(Instance::new(options.pod_uid, options.timeouts));
+        let start_tls = |files| Tls::start(files, Arc::clone(&instance));
+        let tls = options.tls.map(start_tls).transpose()?;
         let config = ConfigWatch::start(options.config_dir, Arc::clone(&instance))
             .await
             .map_err(StartError::Watch)?;
@@ -139,8 +147,8 @@ impl Ingester {
         let admin_connections = Arc::new(Connections::new(ADMIN_CONNECTIONS, Default::default()));
         let admin_service = admin::service(Arc::clone(&instance));
         Ok(Self {
-            data: Server::start(data, connections, timeouts, service),
-            admin: Server::start(admin, admin_connections, timeouts, admin_service),
+            data: Server::start(data, connections, timeouts, tls, service),
+            admin: Server::start(admin, admin_connections, timeouts, None, admin_service),
             instance,
             config,
             recorder,

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
-use trunkline_ingester::{Ingester, Options, Timeouts, raise_descriptor_limit};
+use trunkline_ingester::{Ingester, Options, Timeouts, TlsFiles, raise_descriptor_limit};
 use trunkline_telemetry::log::{self, LogFormat};
 use trunkline_telemetry::traces::Traces;
 
@@ -36,6 +36,12 @@ struct Arguments {
     /// Who refused a request, in the rows of trunkline.rejections; in Kubernetes the pod's name
     #[arg(long, env = "HOSTNAME", value_name = "NAME")]
     name: Option<String>,
+    /// Certificate in PEM that senders see, with those that lead to an authority; renewals are picked up
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Form of the log on standard error; RUST_LOG sets its level
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -75,6 +81,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if let Err(error) = raise_descriptor_limit() {
         warn!(%error, "cannot raise the limit of open files");
     }
+    let tls = arguments.tls_cert.zip(arguments.tls_key);
+    let tls = tls.map(|(certificate, key)| TlsFiles { certificate, key });
     let ingester = Ingester::start(Options {
         config_dir: arguments.config_dir,
         listen: arguments.listen,
@@ -82,6 +90,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         pod_uid: arguments.pod_uid,
         name: arguments.name,
         traces: traces(),
+        tls,
         timeouts: Timeouts::default(),
     })
     .await?;

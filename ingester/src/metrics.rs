@@ -15,7 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use trunkline_telemetry::metrics::{Catalog, Description, LabelNames};
 
 use crate::commit::CommitMetrics;
-use crate::server::ConnectionMetrics;
+use crate::server::{ConnectionMetrics, TlsMetrics};
 
 /// Upper bounds of the duration of a request, in seconds: from a commit on a local disk to the time
 /// within which every request is to be answered.
@@ -89,6 +89,7 @@ pub(crate) struct Metrics {
     pub(crate) config_errors: Counter,
     pub(crate) commits: CommitMetrics,
     pub(crate) connections: ConnectionMetrics,
+    pub(crate) tls: TlsMetrics,
     open_connections: Gauge,
     in_flight: Gauge,
     pub(crate) in_flight_limit: Family<BoundLabels, Gauge>,
@@ -158,6 +159,7 @@ impl Metrics {
                 Gauge::default(),
             ),
             connections: ConnectionMetrics::new(&mut catalog),
+            tls: TlsMetrics::new(&mut catalog),
             commits: CommitMetrics::new(&mut catalog),
             database_up: catalog.add(
                 "database_up",

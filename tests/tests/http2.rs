@@ -238,7 +238,6 @@ async fn reset_rapidly(station: &Station, at_once: u32, pause: Duration) -> u32 
         () = attack() => {}
         _ = tokio::io::copy(&mut reader, &mut sink) => {}
     }
-    drop(attack);
     assert!(streams < ENOUGH, "the connection is still open");
     streams
 }

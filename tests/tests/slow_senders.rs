@@ -30,6 +30,7 @@ async fn ingester(station: &Station, timeouts: Timeouts) -> Ingester {
         pod_uid: None,
         name: None,
         traces: Traces::default(),
+        tls: None,
         timeouts,
     })
     .await

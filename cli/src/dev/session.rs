@@ -83,6 +83,7 @@ impl Session {
             pod_uid: None,
             name: None,
             traces: Traces::default(),
+            tls: None,
             timeouts: Timeouts::default(),
         })
         .await?;

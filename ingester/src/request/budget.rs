@@ -187,6 +187,7 @@ mod tests {
             max_body_bytes: 0,
             bytes_in_flight: 100 << 10,
             writers: 1,
+            max_connections: None,
         };
         let bounds = Bounds::new(&limits, 2);
         let (budget, flooded, other) =
@@ -221,6 +222,7 @@ mod tests {
             max_body_bytes: 6 << 20,
             bytes_in_flight: 20 << 20,
             writers: 1,
+            max_connections: None,
         };
         assert_eq!(Bounds::new(&limits, 2).source, held(6 << 20));
         assert_eq!(Bounds::new(&limits, 1).source, usize::MAX);

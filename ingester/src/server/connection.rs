@@ -14,8 +14,10 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -61,7 +63,7 @@ const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Serves a connection until it ends, or, after a stop, until its requests are answered.
 pub(super) async fn serve<B: HttpBody>(
-    mut stream: TcpStream,
+    stream: TcpStream,
     place: Place,
     inner: impl HttpService<B>,
     context: Arc<Context>,
@@ -69,15 +71,50 @@ pub(super) async fn serve<B: HttpBody>(
     // Without it an answer may wait for the peer's delayed acknowledgement. A failure costs time only.
     let _ = stream.set_nodelay(true);
     let watch = &place.watch;
-    let first = tokio::select! {
-        biased;
-        first = sniff(&mut stream) => first,
-        () = sleep(context.timeouts.headers) => return,
-        () = watch.evicted() => return,
-        () = context.cut.cancelled() => return,
-        () = lingered(&context.stop) => return,
+    let Some(tls) = &context.tls else {
+        return converse(stream, watch, inner, &context).await;
     };
-    let Ok((protocol, begun)) = first else {
+    let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
+    let handshake = acceptor.accept(stream);
+    if let Some(Ok(stream)) =
+        patiently(handshake, context.timeouts.handshake, watch, &context).await
+    {
+        watch.handshake_done();
+        converse(stream, watch, inner, &context).await;
+    }
+}
+
+/// Waits for something without which there is no request yet; `None` when the connection has to end
+/// before.
+async fn patiently<T>(
+    first: impl Future<Output = T>,
+    patience: Duration,
+    watch: &Watch,
+    context: &Context,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        first = first => Some(first),
+        () = sleep(patience) => None,
+        () = watch.evicted() => None,
+        () = context.cut.cancelled() => None,
+        () = lingered(&context.stop) => None,
+    }
+}
+
+/// Speaks HTTP over a stream until it ends.
+async fn converse<S, B>(
+    mut stream: S,
+    watch: &Arc<Watch>,
+    inner: impl HttpService<B>,
+    context: &Context,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    B: HttpBody,
+{
+    let first = sniff(&mut stream);
+    let first = patiently(first, context.timeouts.headers, watch, context).await;
+    let Some(Ok((protocol, begun))) = first else {
         return;
     };
     let requests = Arc::clone(watch);
@@ -113,7 +150,7 @@ pub(super) async fn serve<B: HttpBody>(
                 .max_buf_size(usize::from(HEAD_BYTES))
                 .max_header_size(usize::from(HEAD_BYTES))
                 .serve_connection(TokioIo::new(stream), service);
-            drive(connection, protocol, watch, &context).await;
+            drive(connection, protocol, watch, context).await;
         }
         Protocol::Http2 => {
             // Frames arrive on idle connections too, and are no request.
@@ -134,7 +171,7 @@ pub(super) async fn serve<B: HttpBody>(
                 .keep_alive_interval(PING_INTERVAL)
                 .keep_alive_timeout(PING_TIMEOUT)
                 .serve_connection(TokioIo::new(stream), service);
-            drive(connection, protocol, watch, &context).await;
+            drive(connection, protocol, watch, context).await;
         }
     }
 }

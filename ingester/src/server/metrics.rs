@@ -1,6 +1,7 @@
-//! Counters of the connections.
+//! Counters of the connections and their TLS.
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use trunkline_telemetry::metrics::Catalog;
 
 /// What is counted of connections. Clones count together.
@@ -40,5 +41,38 @@ impl ConnectionMetrics {
 
     pub(super) fn evicted(&self) {
         self.evicted.inc();
+    }
+}
+
+/// What is told of the certificate that senders see.
+#[derive(Debug)]
+pub(crate) struct TlsMetrics {
+    expiry: Gauge,
+    refused: Counter,
+}
+
+impl TlsMetrics {
+    /// Adds every metric to `catalog`.
+    pub(crate) fn new(catalog: &mut Catalog) -> Self {
+        Self {
+            expiry: catalog.add_seconds(
+                "tls_certificate_expiry_timestamp",
+                "When the certificate that senders see expires, since the Unix epoch; 0 without TLS",
+                Gauge::default(),
+            ),
+            refused: catalog.add(
+                "tls_certificate_errors",
+                "Certificates that could not be shown; the last good one stayed",
+                Counter::default(),
+            ),
+        }
+    }
+
+    pub(crate) fn loaded(&self, expires_at: i64) {
+        self.expiry.set(expires_at);
+    }
+
+    pub(crate) fn refused(&self) {
+        self.refused.inc();
     }
 }

@@ -5,6 +5,7 @@
 //! Invariant: a stop answers every request whose connection the kernel had accepted, and closes no
 //! connection with a request on it before its deadline.
 
+mod certificate;
 mod connection;
 mod connections;
 mod descriptors;
@@ -12,6 +13,7 @@ mod metrics;
 mod refuse;
 mod settings;
 mod stream;
+mod tls;
 mod watch;
 
 use std::error::Error as StdError;
@@ -31,11 +33,14 @@ use tracing::warn;
 
 use refuse::Refuser;
 
+pub use certificate::CertificateError;
 pub(crate) use connections::Connections;
 pub use descriptors::raise_descriptor_limit;
 pub(crate) use descriptors::room as descriptors_room;
-pub(crate) use metrics::ConnectionMetrics;
+pub(crate) use metrics::{ConnectionMetrics, TlsMetrics};
 pub use settings::Timeouts;
+pub(crate) use tls::Tls;
+pub use tls::{TlsError, TlsFiles};
 
 /// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -64,6 +69,7 @@ pub(crate) struct Server {
 #[derive(Debug)]
 struct Context {
     timeouts: Timeouts,
+    tls: Option<Tls>,
     stop: CancellationToken,
     cut: CancellationToken,
     tasks: TaskTracker,
@@ -113,6 +119,7 @@ impl Server {
         listener: Listener,
         connections: Arc<Connections>,
         timeouts: Timeouts,
+        tls: Option<Tls>,
         service: impl HttpService<B>,
     ) -> Self {
         let stop = CancellationToken::new();
@@ -124,6 +131,7 @@ impl Server {
             refuser: Refuser::new(),
             context: Arc::new(Context {
                 timeouts,
+                tls,
                 stop: stop.clone(),
                 cut: cut.clone(),
                 tasks: tasks.clone(),
@@ -232,7 +240,10 @@ impl<S> Acceptor<S> {
         S: HttpService<B>,
     {
         let Some(place) = self.connections.admit(Instant::now()) else {
-            self.refuser.refuse(stream, &self.tasks);
+            // An answer that is readable under TLS would cost a handshake.
+            if self.context.tls.is_none() {
+                self.refuser.refuse(stream, &self.tasks);
+            }
             return;
         };
         let (service, context) = (self.service.clone(), Arc::clone(&self.context));

@@ -5,7 +5,9 @@ use std::time::Duration;
 /// Deadlines of connections. The default is what the program runs with; tests shorten it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// From a connection's begin to the end of its first request's headers, and from the first byte
+    /// From a connection's begin to the end of its TLS handshake.
+    pub handshake: Duration,
+    /// From a connection's begin, or its handshake's end, to the end of its first request's headers, and from the first byte
     /// of a later request to the end of its headers.
     pub headers: Duration,
     /// Between two requests of a connection.
@@ -33,6 +35,7 @@ impl Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            handshake: Duration::from_secs(10),
             headers: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             body: Duration::from_secs(30),

@@ -71,6 +71,11 @@ impl Watch {
         }
     }
 
+    /// The handshake of TLS is done: the time of the first request's headers begins.
+    pub(super) fn handshake_done(&self) {
+        self.enter(Phase::New, Instant::now());
+    }
+
     /// Bytes have arrived. Tells it from the end of an idle time.
     pub(super) fn bytes_arrived(&self) {
         if self.is_busy() {
