@@ -30,8 +30,8 @@ use trunkline_tests::{
     read_status, scaled,
 };
 
-/// Connections that are opened and never used. Nothing bounds them yet but the descriptors.
-const IDLE: usize = 1_000;
+/// Connections that are opened and never used.
+const IDLE: usize = 10_000;
 
 /// What a refusal may be; or the connection is closed.
 const REFUSALS: [u16; 5] = [408, 413, 429, 431, 503];
