@@ -17,8 +17,12 @@ const [routesFile, listen] = process.argv.slice(2);
 const routes = JSON.parse(readFileSync(routesFile, 'utf8'));
 const [host, port] = listen.split(':');
 
+// pg takes `sslmode=prefer` for a demand, and the benchmark's server on loopback has no TLS.
+const database = new URL(routes.database);
+database.searchParams.delete('sslmode');
+
 const pool = new pg.Pool({
-  connectionString: routes.database,
+  connectionString: database.href,
   max: 10,
   options: '-c synchronous_commit=on',
 });
