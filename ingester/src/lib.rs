@@ -17,6 +17,7 @@ mod instance;
 pub mod json;
 mod memory;
 mod metrics;
+mod poll;
 mod rejections;
 mod request;
 pub mod rows;

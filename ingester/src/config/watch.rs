@@ -1,17 +1,11 @@
 //! Follows the configuration directory and makes the instance serve what lies in it.
 //!
-//! It looks every 250 ms instead of asking the kernel for events: inotify does not see through the
-//! links that Kubernetes swaps, loses events when its queue overflows, and is missing on some
-//! mounts, while a look costs some twenty microseconds. A thread of its own keeps the file system,
-//! which may hang, away from requests.
-//!
 //! Invariant: what cannot be read or decoded leaves the last good configuration in place.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, SystemTime};
-use std::{io, thread};
+use std::time::SystemTime;
 
 use tokio::sync::oneshot;
 use trunkline_model::document;
@@ -19,38 +13,33 @@ use trunkline_model::document;
 use super::directory::Fingerprint;
 use crate::events::{ConfigurationRefused, chain};
 use crate::instance::Instance;
-
-/// Time between two looks.
-const INTERVAL: Duration = Duration::from_millis(250);
+use crate::poll::Poll;
 
 /// The thread that watches. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct ConfigWatch {
-    _alive: mpsc::Sender<()>,
+    _looks: Poll,
 }
 
 impl ConfigWatch {
     /// Starts the thread and waits for its first look.
     pub(crate) async fn start(directory: PathBuf, instance: Arc<Instance>) -> io::Result<Self> {
-        let (alive, ended) = mpsc::channel();
         let (looked, first_look) = oneshot::channel();
-        thread::Builder::new()
-            .name("config-watch".to_owned())
-            .spawn(move || {
-                let mut watcher = Watcher {
-                    directory,
-                    instance,
-                    settled: None,
-                };
-                watcher.look();
+        let mut looked = Some(looked);
+        let mut watcher = Watcher {
+            directory,
+            instance,
+            settled: None,
+        };
+        let looks = Poll::start("config-watch", move || {
+            watcher.look();
+            if let Some(looked) = looked.take() {
                 let _ = looked.send(());
-                while ended.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                    watcher.look();
-                }
-            })?;
+            }
+        })?;
         // An error means that the look panicked, which the thread's message has told.
         let _ = first_look.await;
-        Ok(Self { _alive: alive })
+        Ok(Self { _looks: looks })
     }
 
     /// Ends the thread at its next look.

@@ -1,17 +1,13 @@
 //! TLS of the senders' listener, with a certificate that is followed while it is in use.
 //!
-//! The files are read every 250 ms, as the configuration is, and for the same reasons; they are small,
-//! so they are compared as a whole. Invariant: a pair is shown only after it was seen twice the same,
-//! since a renewal may write one file after the other; one that cannot be shown leaves the last good
-//! one in place.
+//! The files are small, so they are read at every look and compared as a whole. Invariant: a pair is
+//! shown only after it was seen twice the same, since a renewal may write one file after the other;
+//! one that cannot be shown leaves the last good one in place.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio_rustls::rustls::ServerConfig;
@@ -23,9 +19,7 @@ use trunkline_model::secret::SecretBytes;
 use super::certificate::{Certificate, CertificateError, Pem};
 use crate::events::{CertificateLoaded, CertificateRefused, Events, chain};
 use crate::instance::Instance;
-
-/// Time between two looks.
-const INTERVAL: Duration = Duration::from_millis(250);
+use crate::poll::Poll;
 
 /// The files of the certificate that senders see, both in PEM. They are followed: a renewal takes
 /// effect for connections that begin after it.
@@ -64,7 +58,7 @@ pub enum TlsError {
 pub(crate) struct Tls {
     /// What handshakes are made with.
     pub(super) config: Arc<ServerConfig>,
-    _alive: mpsc::Sender<()>,
+    _looks: Poll,
 }
 
 #[derive(Debug)]
@@ -96,18 +90,13 @@ impl Tls {
             seen: Ok(pem),
             is_judged: true,
         };
-        let (alive, ended) = mpsc::channel::<()>();
-        thread::Builder::new()
-            .name("certificate-watch".to_owned())
-            .spawn(move || {
-                while ended.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                    follower.look(&instance.events);
-                }
-            })
-            .map_err(TlsError::Watch)?;
+        let looks = Poll::start("certificate-watch", move || {
+            follower.look(&instance.events);
+        })
+        .map_err(TlsError::Watch)?;
         Ok(Self {
             config: Arc::new(config),
-            _alive: alive,
+            _looks: looks,
         })
     }
 }
