@@ -24,19 +24,9 @@ pub(super) struct Tally {
 #[derive(Debug)]
 struct Key {
     /// What no row stands for yet.
-    waiting: Option<Waiting>,
+    waiting: Option<Rejection>,
     /// When the next row may be taken.
     not_before: Instant,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    status: u16,
-    /// Of the first.
-    detail: String,
-    count: u64,
-    first: Instant,
-    last: Instant,
 }
 
 /// What became of a refusal that was counted.
@@ -55,6 +45,7 @@ pub(super) enum Noted {
 pub(super) struct Rejection {
     pub(super) labels: RefusalLabels,
     pub(super) status: u16,
+    /// Of the first of the requests.
     pub(super) detail: String,
     /// How many requests it stands for.
     pub(super) count: u64,
@@ -74,7 +65,7 @@ impl Tally {
         now: Instant,
     ) -> Noted {
         let is_full = self.keys.len() >= MAX_KEYS;
-        let key = match self.keys.entry(labels) {
+        let key = match self.keys.entry(labels.clone()) {
             Entry::Occupied(key) => key.into_mut(),
             Entry::Vacant(_) if is_full => return Noted::NoRoom,
             Entry::Vacant(key) => key.insert(Key {
@@ -87,7 +78,8 @@ impl Tally {
             waiting.last = now;
             return Noted::Another;
         }
-        key.waiting = Some(Waiting {
+        key.waiting = Some(Rejection {
+            labels,
             status,
             detail: detail(),
             count: 1,
@@ -110,7 +102,7 @@ impl Tally {
     /// heard for an interval.
     pub(super) fn take(&mut self, limit: usize, now: Instant) -> Vec<Rejection> {
         let mut taken = Vec::new();
-        self.keys.retain(|labels, key| {
+        self.keys.retain(|_, key| {
             if key.not_before > now || taken.len() >= limit {
                 return true;
             }
@@ -118,7 +110,7 @@ impl Tally {
                 return false;
             };
             key.not_before = now + INTERVAL;
-            taken.push(waiting.into_rejection(labels.clone()));
+            taken.push(waiting);
             true
         });
         taken
@@ -127,55 +119,25 @@ impl Tally {
     /// Takes everything, for the last time.
     pub(super) fn take_all(&mut self) -> Vec<Rejection> {
         std::mem::take(&mut self.keys)
-            .into_iter()
-            .filter_map(|(labels, key)| Some(key.waiting?.into_rejection(labels)))
+            .into_values()
+            .filter_map(|key| key.waiting)
             .collect()
     }
 
     /// Counts again what was taken and could not be written. It may be taken at once.
     pub(super) fn give_back(&mut self, rejections: Vec<Rejection>) {
-        for rejection in rejections {
-            let Rejection {
-                labels,
-                status,
-                detail,
-                count,
-                first,
-                last,
-            } = rejection;
-            let key = self.keys.entry(labels).or_insert(Key {
+        for mut rejection in rejections {
+            let first = rejection.first;
+            let key = self.keys.entry(rejection.labels.clone()).or_insert(Key {
                 waiting: None,
                 not_before: first,
             });
             key.not_before = first;
-            let later = key.waiting.take();
-            key.waiting = Some(Waiting {
-                status,
-                detail,
-                count: count + later.as_ref().map_or(0, |later| later.count),
-                first,
-                last: later.map_or(last, |later| later.last),
-            });
-        }
-    }
-}
-
-impl Waiting {
-    fn into_rejection(self, labels: RefusalLabels) -> Rejection {
-        let Self {
-            status,
-            detail,
-            count,
-            first,
-            last,
-        } = self;
-        Rejection {
-            labels,
-            status,
-            detail,
-            count,
-            first,
-            last,
+            if let Some(later) = key.waiting.take() {
+                rejection.count += later.count;
+                rejection.last = later.last;
+            }
+            key.waiting = Some(rejection);
         }
     }
 }
