@@ -8,7 +8,7 @@ use super::{ArrayRows, Element, Timestamp, decode};
 
 /// The values of a stream as serde_json sees them, or `None`. `&RawValue` and not `IgnoredAny`,
 /// which does not look at UTF-8.
-fn reference(body: &[u8]) -> Option<Vec<&str>> {
+pub(super) fn reference(body: &[u8]) -> Option<Vec<&str>> {
     serde_json::Deserializer::from_slice(body)
         .into_iter::<&RawValue>()
         .map(|value| value.ok().map(RawValue::get))
@@ -16,7 +16,7 @@ fn reference(body: &[u8]) -> Option<Vec<&str>> {
 }
 
 /// The elements of an array, or `None` for another value.
-fn elements(value: &str) -> Option<Vec<&str>> {
+pub(super) fn elements(value: &str) -> Option<Vec<&str>> {
     let elements: Vec<&RawValue> = serde_json::from_str(value).ok()?;
     Some(elements.into_iter().map(RawValue::get).collect())
 }

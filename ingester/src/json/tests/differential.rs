@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 
+use crate::json::fuzzing::{elements, reference};
 use crate::json::{ArrayRows, decode};
 
 /// JSON text with every spelling: whitespace, escapes, forms of numbers, keys that meet.
@@ -109,14 +109,6 @@ fn spoilt() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// The values of a stream as serde_json sees them, or `None`.
-fn reference(body: &[u8]) -> Option<Vec<&str>> {
-    serde_json::Deserializer::from_slice(body)
-        .into_iter::<&RawValue>()
-        .map(|value| value.ok().map(RawValue::get))
-        .collect()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -132,10 +124,7 @@ proptest! {
     fn arrays_are_unpacked_as_serde_json_does(body in spoilt()) {
         let decoded = decode(&body, ArrayRows::Elements).ok();
         let texts = decoded.as_ref().map(|rows| rows.iter().map(|row| row.text).collect::<Vec<_>>());
-        let unpack = |value| match serde_json::from_str::<Vec<&RawValue>>(value) {
-            Ok(elements) => elements.into_iter().map(RawValue::get).collect(),
-            Err(_) => vec![value],
-        };
+        let unpack = |value| elements(value).unwrap_or_else(|| vec![value]);
         let expected = reference(&body)
             .map(|values| values.into_iter().flat_map(unpack).map(str::as_bytes).collect());
         prop_assert_eq!(texts, expected);
