@@ -109,6 +109,13 @@ impl Warehouse {
         Ok(server)
     }
 
+    /// The connection to a database that has the layout.
+    async fn prepared(&self) -> Result<connection::Lease<'_>, Error> {
+        let lease = self.connection.lease().await?;
+        layout::require(&lease).await?;
+        Ok(lease)
+    }
+
     /// Creates the layout in an empty database, or brings an older one up to date. Nothing is taken
     /// away, so that programs of the version before go on.
     ///
@@ -235,8 +242,7 @@ impl Warehouse {
         cluster: &ClusterName,
         desired: &[DesiredSource],
     ) -> Result<Report, Error> {
-        let lease = self.connection.lease().await?;
-        layout::require(&lease).await?;
+        let lease = self.prepared().await?;
         let owner = self.connection.target();
         let report = retention::drop_expired(&lease, owner, cluster, desired).await?;
         lease.give_back();
@@ -248,8 +254,7 @@ impl Warehouse {
     /// # Errors
     /// When the database is not reached or not prepared.
     pub async fn census(&self) -> Result<Census, Error> {
-        let lease = self.connection.lease().await?;
-        layout::require(&lease).await?;
+        let lease = self.prepared().await?;
         let census = statistics::census(&lease).await?;
         lease.give_back();
         Ok(census)
@@ -266,8 +271,7 @@ impl Warehouse {
     /// When the database is not reached or not prepared. The first of the server's refusals, after
     /// everything else has been done.
     pub async fn upkeep(&self) -> Result<Report, Error> {
-        let lease = self.connection.lease().await?;
-        layout::require(&lease).await?;
+        let lease = self.prepared().await?;
         let report = upkeep::upkeep(&lease, self.connection.target()).await?;
         lease.give_back();
         Ok(report)
@@ -279,8 +283,7 @@ impl Warehouse {
     /// # Errors
     /// When the database is not reached or not prepared; the server's refusals.
     pub async fn prune_rejections(&self) -> Result<Report, Error> {
-        let lease = self.connection.lease().await?;
-        layout::require(&lease).await?;
+        let lease = self.prepared().await?;
         let report = rejections::prune(&lease).await?;
         lease.give_back();
         Ok(report)
