@@ -5,8 +5,8 @@
 //! its real limit.
 
 use std::fs;
-
 use std::path::{Component, Path, PathBuf};
+
 use trunkline_model::limits::bytes_in_flight;
 
 /// Numbers from here on are version 1's way of saying that there is no limit.

@@ -7,8 +7,8 @@ use std::time::Duration;
 pub struct Timeouts {
     /// From a connection's begin to the end of its TLS handshake.
     pub handshake: Duration,
-    /// From a connection's begin, or its handshake's end, to the end of its first request's headers, and from the first byte
-    /// of a later request to the end of its headers.
+    /// From a connection's begin, or its handshake's end, to the end of its first request's headers,
+    /// and from the first byte of a later request to the end of its headers.
     pub headers: Duration,
     /// Between two requests of a connection.
     ///
