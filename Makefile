@@ -81,11 +81,14 @@ bench: ## the ingester's speed beside a bare program and fastify (25 minutes; PA
 profile: ## where a run at full load spends processor time, by perf
 	@scripts/install profile
 	cargo build --release --locked $(BENCH_PACKAGES)
-	perf record -F 499 -g -o $(TARGET_DIR)/perf.data -- $(BENCH) --pairs 1 --seconds 10 \
+	perf record -F 499 --call-graph dwarf,16384 -o $(TARGET_DIR)/perf.data -- $(BENCH) --pairs 1 --seconds 4 \
 		--scenarios full --receivers trunkline --out $(TARGET_DIR)/profile.jsonl
 	@# Without the programs that make events and an empty server.
 	perf report -i $(TARGET_DIR)/perf.data --stdio --no-children -g none --percent-limit 0.5 \
 		--comms tokio-rt-worker,writer-0,writer-1,postgres,sender --sort comm,symbol
+	@if command -v inferno-flamegraph >/dev/null; then \
+		scripts/flamegraph $(TARGET_DIR)/perf.data $(TARGET_DIR)/flamegraph.svg \
+		&& echo 'drawn: $(TARGET_DIR)/flamegraph.svg'; fi
 
 .PHONY: audit
 audit: ## known vulnerabilities of dependencies; fetches the RustSec database

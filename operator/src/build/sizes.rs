@@ -119,6 +119,27 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_has_every_size() {
+        let page = include_str!("../../../docs/performance.md");
+        for (name, size) in [
+            ("3xsmall", ClusterSize::XxxSmall),
+            ("2xsmall", ClusterSize::XxSmall),
+            ("xsmall", ClusterSize::XSmall),
+            ("small", ClusterSize::Small),
+            ("medium", ClusterSize::Medium),
+            ("large", ClusterSize::Large),
+            ("xlarge", ClusterSize::XLarge),
+            ("2xlarge", ClusterSize::XxLarge),
+            ("3xlarge", ClusterSize::XxxLarge),
+            ("4xlarge", ClusterSize::XxxxLarge),
+        ] {
+            let Resources { cpu, memory } = resources(size);
+            let row = format!("| `{name}` | {cpu} | {memory} | {} |\n", writers(size));
+            assert!(page.contains(&row), "{row}");
+        }
+    }
+
+    #[test]
     fn the_smallest_memory_limit_has_room_for_the_bodies() {
         let smallest = room(LEAST_MEMORY_MIB * 1_048_576.0);
         assert_eq!(smallest, bytes_in_flight(128 << 20) as usize);
