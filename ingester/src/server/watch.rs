@@ -14,7 +14,7 @@ use super::settings::Timeouts;
 
 /// How long a connection that sends a request's headers is left alone when others have no room.
 /// Longer than a lost packet takes to be sent again.
-const SENDING_GRACE: Duration = Duration::from_secs(3);
+const SENDING_GRACE: Duration = Duration::from_secs(1);
 
 /// What one connection is doing.
 #[derive(Debug)]
