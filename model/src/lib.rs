@@ -10,6 +10,7 @@ pub mod document;
 pub mod headers;
 pub mod limits;
 pub mod names;
+pub mod naming;
 pub mod presets;
 pub mod request;
 pub mod secret;
