@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 use super::error::CommitError;
-use super::turns::{BatchLimits, SourceKey, Turns, Weighed};
-use crate::rows::EncodedRows;
+use super::turns::{BatchLimits, Turns, Weighed};
+use crate::rows::{EncodedRows, SourceKey};
 
 /// Answer to a delivery.
 pub(super) type Answer = Result<(), CommitError>;
@@ -61,7 +61,7 @@ impl Delivery {
 
 impl Weighed for Delivery {
     fn source(&self) -> SourceKey {
-        self.rows.bucket()
+        self.rows.source()
     }
 
     fn rows(&self) -> usize {
@@ -244,10 +244,11 @@ mod tests {
     use crate::json::{ArrayRows, decode};
     use crate::rows::{DeliveryFields, RowEncoder};
 
-    fn delivery(bucket: i32) -> Delivery {
+    /// Of a source; all of them share a bucket.
+    fn delivery(source: &str) -> Delivery {
         let fields = DeliveryFields {
-            bucket,
-            source: "a/b",
+            bucket: 1,
+            source,
             delivery_id: Uuid::nil(),
             headers: None,
             header_values: None,
@@ -267,15 +268,15 @@ mod tests {
         };
         let lane = Arc::new(Lane::new(limits, 1 << 10));
         let _place = Place::new(&lane);
-        let short = 3 * delivery(1).bytes();
+        let short = 3 * delivery("a/b").bytes();
         for _ in 0..50 {
-            lane.push(delivery(1));
+            lane.push(delivery("a/b"));
         }
         assert_eq!(lane.take(short).len(), 50, "a source alone");
         for _ in 0..50 {
-            lane.push(delivery(1));
+            lane.push(delivery("a/b"));
         }
-        lane.push(delivery(2));
+        lane.push(delivery("a/c"));
         for taken in [3, 3] {
             assert_eq!(lane.take(short).len(), taken, "with another");
         }

@@ -9,8 +9,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-/// Names a source among those that wait: its partition, which is its own.
-pub(super) type SourceKey = i32;
+use crate::rows::SourceKey;
 
 /// What a commit can hold.
 pub(super) trait Weighed {
@@ -260,7 +259,7 @@ mod tests {
     proptest! {
         #[test]
         fn everything_is_taken_once_in_the_order_of_its_source(
-            items in prop::collection::vec((0..5_i32, 1_usize..400), 1..200),
+            items in prop::collection::vec((0..5_u64, 1_usize..400), 1..200),
             bytes in 1_usize..600,
         ) {
             let mut turns = Turns::new(QUANTUM);

@@ -1,10 +1,12 @@
 //! Makes tuples of a delivery's elements.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use trunkline_model::columns::{self, Column};
 use trunkline_model::verification::AuthScope;
 use uuid::Uuid;
 
-use super::{EncodedRows, tuple};
+use super::{EncodedRows, SourceKey, tuple};
 use crate::json::{Element, Envelope};
 
 /// What every row of a delivery has in common.
@@ -66,6 +68,12 @@ static NO_ENVELOPE: Envelope<'static> = Envelope {
     sent_at: None,
 };
 
+fn source_key(source: &str) -> SourceKey {
+    let mut hasher = DefaultHasher::new();
+    source.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// Encodes the rows of one delivery.
 #[derive(Debug)]
 pub struct RowEncoder<'a> {
@@ -86,7 +94,7 @@ impl<'a> RowEncoder<'a> {
             rows: EncodedRows {
                 bytes,
                 ends: Vec::with_capacity(1),
-                bucket: delivery.bucket,
+                source: source_key(delivery.source),
             },
         }
     }

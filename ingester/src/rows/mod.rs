@@ -24,8 +24,12 @@ pub struct EncodedRows {
     bytes: Vec<u8>,
     /// Where each row ends in `bytes`.
     ends: Vec<usize>,
-    bucket: i32,
+    source: SourceKey,
 }
+
+/// Names a source within this process: a hash of its name. Its bucket would not do, since other
+/// sources may share it.
+pub type SourceKey = u64;
 
 impl EncodedRows {
     /// How many rows there are.
@@ -40,10 +44,10 @@ impl EncodedRows {
         self.ends.is_empty()
     }
 
-    /// The partition that the rows go to, which is that of their source.
+    /// Whose rows they are.
     #[must_use]
-    pub fn bucket(&self) -> i32 {
-        self.bucket
+    pub fn source(&self) -> SourceKey {
+        self.source
     }
 
     /// Every row, one tuple after another.
@@ -71,7 +75,7 @@ impl EncodedRows {
     #[must_use]
     pub fn with_quarantined(&self, is_bad: impl Fn(usize) -> bool) -> Self {
         let mut rows = Self {
-            bucket: self.bucket,
+            source: self.source,
             ..Self::default()
         };
         for index in 0..self.len() {
