@@ -26,7 +26,7 @@ pub use definitions::{GENERATED_FOLDERS, definitions, definitions_yaml};
 pub use reference::{CaSecretRef, SecretRef};
 pub use source::{
     Body, BodyFormat, ClusterRef, Cors, DeletionPolicy, HeaderColumn, IncludeHeaders, MAX_RATE,
-    PartitionBy, RequestMethod, SourceLimits, WebhookSource, WebhookSourceSpec,
+    PartitionBy, RequestMethod, SourceLimits, Storage, WebhookSource, WebhookSourceSpec,
     WebhookSourceStatus,
 };
 pub use verification::{

@@ -61,6 +61,24 @@ use crate::verification::Verification;
     ).message(
         "schema is immutable, since rows would be in two places; create another source with the \
          new schema"
+    ),
+    validation = Rule::new("self.storage == oldSelf.storage").message(
+        "storage is immutable, since rows would be in two places; create another source with the \
+         new storage"
+    ),
+    validation = Rule::new(
+        "self.storage == 'Dedicated' || (has(self.retention) == has(oldSelf.retention) && \
+         (!has(self.retention) || self.retention == oldSelf.retention))"
+    ).message(
+        "retention is immutable with storage: Shared, since it is that of all sources that share \
+         the partitions; create another source with the new retention"
+    ),
+    validation = Rule::new(
+        "self.storage == 'Dedicated' || (has(self.partitionBy) == has(oldSelf.partitionBy) && \
+         (!has(self.partitionBy) || self.partitionBy == oldSelf.partitionBy))"
+    ).message(
+        "partitionBy is immutable with storage: Shared, since it is that of all sources that share \
+         the partitions; create another source with the new partitionBy"
     )
 )]
 pub struct WebhookSourceSpec {
@@ -157,6 +175,11 @@ pub struct WebhookSourceSpec {
     /// `Month`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition_by: Option<PartitionBy>,
+    /// Whether the rows have partitions of their own, or share them with those of other sources of
+    /// the cluster that have the same `retention` and `partitionBy`. Immutable, and so are these two
+    /// with `Shared`.
+    #[serde(default)]
+    pub storage: Storage,
     /// What becomes of the rows when this object is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
@@ -182,6 +205,18 @@ pub enum DeletionPolicy {
     Retain,
     /// They are dropped, with their schema.
     Delete,
+}
+
+/// Where the rows of a source are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Storage {
+    /// In partitions of their own, which read fastest. A database carries some hundreds of such
+    /// sources.
+    #[default]
+    Dedicated,
+    /// In partitions that many small sources share. Readers see no difference, except that conditions
+    /// on `body` use no index.
+    Shared,
 }
 
 /// How long a time one partition holds.

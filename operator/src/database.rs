@@ -3,6 +3,7 @@
 //! The reconcilers tell it what is wanted and read what has become of it; they never wait for it,
 //! so that a database that does not answer delays nothing in Kubernetes.
 
+mod purge;
 mod removals;
 mod retention;
 mod upkeep;
@@ -22,7 +23,7 @@ use trunkline_warehouse::{DesiredSource, Roles, Warehouse, crowding, durability,
 
 use crate::backoff::Backoff;
 use crate::error::chain;
-use removals::Removals;
+use removals::{Leftovers, Removals};
 
 /// How often a database in its desired state is looked at again, and its partitions made.
 const VERIFY_EVERY: Duration = Duration::from_secs(600);
@@ -207,8 +208,11 @@ impl Keeper {
                 () = tokio::time::sleep_until(next) => {}
                 Some((source, until)) = drops.recv() => {
                     let current = wanted.borrow().clone();
-                    if self.remove(current.as_deref(), source, until).await.is_err() {
-                        return;
+                    match self.remove(current.as_deref(), source, until).await {
+                        Err(_) => return,
+                        // They go once everything else is done.
+                        Ok(Leftovers::Rows) => next = Instant::now(),
+                        Ok(Leftovers::None) => {}
                     }
                     continue;
                 }
@@ -254,6 +258,8 @@ impl Keeper {
                         if self.remove(Some(&current), source, until).await.is_err() {
                             return;
                         }
+                        // What was interrupted, and what the source has left.
+                        next = Instant::now();
                     }
                     () = self.tidy(&current) => {}
                 }
@@ -264,6 +270,7 @@ impl Keeper {
     /// What nobody waits for.
     async fn tidy(&mut self, wanted: &Wanted) {
         self.drop_expired(wanted).await;
+        self.purge(wanted).await;
         self.upkeep(wanted).await;
     }
 

@@ -296,5 +296,6 @@ fn desired(cluster: &ClusterName, draft: &SourceDraft) -> DesiredSource {
         readers: Vec::new(),
         retention_days: None,
         partition_by: None,
+        storage: None,
     }
 }

@@ -191,3 +191,48 @@ async fn an_edit_while_it_sends_is_served_afterwards() {
     let _ = dev.line("ready", "source", "default/second");
     assert!(dev.end(Signal::SIGINT).success());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sources_that_share_their_partitions_show_each_its_own_events() {
+    let (manifests, data) = (examples(), tempfile::tempdir().unwrap());
+    let source = std::fs::read_to_string(manifests.path().join("source.yaml")).unwrap();
+    let source = source.replace("spec:\n", "spec:\n  storage: Shared\n  retention: 30d\n");
+    std::fs::write(manifests.path().join("source.yaml"), &source).unwrap();
+    let second = manifests.path().join("second.yaml");
+    std::fs::write(second, second_source(&source)).unwrap();
+    let seed = seed();
+    let dev = Dev::start(manifests.path(), &data.path().join("data"), &[]);
+    let database = dev.line("database", "", "")["url"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for name in ["second", "segment"] {
+        let _ = dev.line("ready", "source", &format!("default/{name}"));
+    }
+    for (name, number) in [("segment", 0), ("second", 1), ("second", 2)] {
+        let path = format!("/webhooks/default/{name}");
+        assert_eq!(dev.post(&path, SECRET, seed + number).await, 200);
+    }
+    let (client, connection) = tokio_postgres::connect(&database, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let counted = client
+        .query_one(
+            "SELECT (SELECT count(*) FROM segment.events WHERE source = 'default/segment'), \
+             (SELECT count(*) FROM second.events), (SELECT count(*) FROM trunkline.events), \
+             (SELECT count(DISTINCT bucket) FROM trunkline.events)",
+            &[],
+        )
+        .await
+        .unwrap();
+    let counted: Vec<i64> = (0..4).map(|column| counted.get(column)).collect();
+    assert_eq!(counted, [1, 2, 3, 1]);
+
+    // What all of them share is not one's to change.
+    let shorter = source.replace("retention: 30d", "retention: 7d");
+    std::fs::write(manifests.path().join("source.yaml"), shorter).unwrap();
+    let refused = dev.line("unavailable", "source", "default/segment");
+    assert!(refused.to_string().contains("retention: 30d"), "{refused}");
+    assert!(dev.end(Signal::SIGINT).success());
+}

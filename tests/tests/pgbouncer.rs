@@ -69,6 +69,7 @@ impl Pooled {
             readers: Vec::new(),
             retention_days: None,
             partition_by: None,
+            storage: None,
         }];
         let mut ingest = None;
         for is_first in [true, false] {
@@ -289,6 +290,7 @@ async fn old_partitions_are_frozen_and_dropped_by_way_of_pgbouncer() {
         readers: Vec::new(),
         retention_days: NonZeroU16::new(90),
         partition_by: None,
+        storage: None,
     }];
     let mut client = pooled.ingester.client();
     let tidying = async {
@@ -364,6 +366,7 @@ async fn dropped_through(pooled: &Pooled) {
         readers: Vec::new(),
         retention_days: None,
         partition_by: None,
+        storage: None,
     });
     let added = warehouse
         .ensure_sources(&cluster, &desired, &[], None)

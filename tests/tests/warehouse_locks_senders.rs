@@ -109,6 +109,7 @@ fn desired(name: &str, headers: &[&str]) -> DesiredSource {
         readers: Vec::new(),
         retention_days: None,
         partition_by: None,
+        storage: None,
     }
 }
 

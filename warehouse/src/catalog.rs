@@ -1,6 +1,7 @@
 //! What the database says about itself and about us. Reads only.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -11,8 +12,9 @@ use tokio_postgres::{Client, Row};
 
 use crate::apply::{column, field, read};
 use crate::error::Error;
-use crate::partitions::TABLE_NAME;
+use crate::partitions::{Bucket, TABLE_NAME};
 use crate::ranges::{PartitionBy, Range};
+use crate::shared::{Class, SharedBucket};
 
 /// Comments that mark what is ours, by the name of what exists.
 pub(crate) type Marks = BTreeMap<String, Option<String>>;
@@ -31,12 +33,36 @@ pub(crate) const LEAF_BOUNDS: &str = "regexp_match(pg_get_expr(c.relpartbound, c
 /// A row of `trunkline.sources`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SourceRow {
-    pub(crate) bucket: i32,
+    /// Its number, which is that of its bucket unless it shares one.
+    pub(crate) number: i32,
     pub(crate) source: String,
     pub(crate) cluster: String,
     pub(crate) schema: String,
     pub(crate) removed: bool,
+    /// As the source's manifest says; a shared bucket has its own.
     pub(crate) partition_by: PartitionBy,
+    /// The bucket that it shares with others.
+    pub(crate) shared: Option<SharedBucket>,
+    /// Whether it is being dropped, and only its rows are left.
+    pub(crate) drop_rows: bool,
+}
+
+impl SourceRow {
+    /// The bucket of its rows.
+    pub(crate) fn bucket(&self) -> Bucket {
+        match &self.shared {
+            Some(shared) => Bucket {
+                number: shared.bucket,
+                by: shared.class.partition_by,
+                is_shared: true,
+            },
+            None => Bucket {
+                number: self.number,
+                by: self.partition_by,
+                is_shared: false,
+            },
+        }
+    }
 }
 
 /// The layout's version: None in a database that has none, 0 when its creation was cut short.
@@ -71,27 +97,57 @@ pub(crate) async fn layout_version_if_any(client: &Client) -> Result<Option<i32>
 /// Every source that has storage, removed ones included.
 pub(crate) async fn sources(client: &Client) -> Result<Vec<SourceRow>, Error> {
     let doing = "read trunkline.sources";
-    let sql = "SELECT bucket, source, cluster, schema, removed_at IS NOT NULL, partition_by \
-               FROM trunkline.sources ORDER BY bucket";
+    let sql = "SELECT s.bucket, s.source, s.cluster, s.schema, s.removed_at IS NOT NULL, \
+               s.partition_by, s.drop_rows, b.bucket, b.cluster, b.retention_days, b.partition_by \
+               FROM trunkline.sources s \
+               LEFT JOIN trunkline.shared_buckets b ON b.bucket = s.shared_bucket ORDER BY s.bucket";
     let rows = read(client, doing, sql, &[]).await?;
     let source_row = |row: &Row| {
-        let partition_by: &str = field(row, doing, 5)?;
+        let shared: Option<i32> = field(row, doing, 7)?;
         Ok(SourceRow {
-            bucket: field(row, doing, 0)?,
+            number: field(row, doing, 0)?,
             source: field(row, doing, 1)?,
             cluster: field(row, doing, 2)?,
             schema: field(row, doing, 3)?,
             removed: field(row, doing, 4)?,
-            partition_by: PartitionBy::from_catalog(partition_by),
+            partition_by: PartitionBy::from_catalog(field(row, doing, 5)?),
+            shared: shared.map(|_| shared_bucket(row, doing, 7)).transpose()?,
+            drop_rows: field(row, doing, 6)?,
         })
     };
     rows.iter().map(source_row).collect()
 }
 
+/// Every bucket that sources share, or shared once.
+pub(crate) async fn shared_buckets(client: &Client) -> Result<Vec<SharedBucket>, Error> {
+    let doing = "read trunkline.shared_buckets";
+    let sql = "SELECT bucket, cluster, retention_days, partition_by FROM trunkline.shared_buckets";
+    let rows = read(client, doing, sql, &[]).await?;
+    rows.iter()
+        .map(|row| shared_bucket(row, doing, 0))
+        .collect()
+}
+
+/// Reads a shared bucket from the four columns at `first`.
+fn shared_bucket(row: &Row, doing: &str, first: usize) -> Result<SharedBucket, Error> {
+    let days: Option<i32> = field(row, doing, first + 2)?;
+    Ok(SharedBucket {
+        bucket: field(row, doing, first)?,
+        class: Class {
+            cluster: field(row, doing, first + 1)?,
+            // Whatever is not a retention of ours is longer than any, and drops nothing.
+            retention_days: days
+                .and_then(|days| u16::try_from(days).ok().and_then(NonZeroU16::new)),
+            partition_by: PartitionBy::from_catalog(field(row, doing, first + 3)?),
+        },
+    })
+}
+
 /// A row of `trunkline.readers`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ReaderRow {
-    pub(crate) bucket: i32,
+    /// The source's.
+    pub(crate) number: i32,
     pub(crate) role: String,
     pub(crate) by_group: bool,
     /// Whether there still is such a role.
@@ -106,7 +162,7 @@ pub(crate) async fn readers(client: &Client) -> Result<Vec<ReaderRow>, Error> {
     let rows = read(client, doing, sql, &[]).await?;
     let reader_row = |row: &Row| {
         Ok(ReaderRow {
-            bucket: field(row, doing, 0)?,
+            number: field(row, doing, 0)?,
             role: field(row, doing, 1)?,
             by_group: field(row, doing, 2)?,
             exists: field(row, doing, 3)?,

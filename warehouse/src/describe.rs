@@ -2,18 +2,23 @@
 //!
 //! Pure, and made of the very steps that are run.
 
+use std::collections::BTreeMap;
+
 use jiff::civil::Date;
 use trunkline_model::names::ClusterName;
 
 use crate::catalog::Marks;
-use crate::claim;
+use crate::claim::Held;
 use crate::found::Place;
 use crate::ingest;
 use crate::layout;
-use crate::partitions::Occasion;
+use crate::partitions::{Bucket, Occasion};
+use crate::record;
 use crate::roles::Roles;
-use crate::sources::{DesiredSource, new_source};
+use crate::shared::Class;
+use crate::sources::{DesiredSource, NEW_PARTITION_BY};
 use crate::step::Step;
+use crate::work::{new_shared_bucket, new_source};
 
 /// One transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,9 +32,10 @@ pub struct Statement {
 /// What [`crate::Warehouse`] would run, in this order, in an empty database `database` as the day
 /// `today` (UTC) begins: the layout, the ingesters' role and `desired` as the sources of `cluster`.
 ///
-/// On a database that is not empty only what it lacks is run, and buckets, which are counted from 1
-/// here, have other numbers. The readers are taken to exist, and the server to know lz4. The ingesters' login, where it is ours,
-/// has no password here; the verifier of a random one follows.
+/// On a database that is not empty only what it lacks is run, and sources and buckets, which are
+/// counted from 1 here, have other numbers. The readers are taken to exist, and the server to know
+/// lz4. The ingesters' login, where it is ours, has no password here; the verifier of a random one
+/// follows.
 #[must_use]
 pub fn describe(
     cluster: &ClusterName,
@@ -51,9 +57,29 @@ pub fn describe(
     steps.extend(ingest::steps(roles, database));
     let readers = desired.iter().flat_map(|source| source.readers.clone());
     let readers: Marks = readers.map(|role| (role, None)).collect();
-    for (bucket, source) in (1..).zip(desired) {
-        steps.push(claim::record_new(cluster, source));
-        steps.extend(new_source(place, source, bucket, &readers));
+    let (mut numbers, mut shared) = (1.., BTreeMap::new());
+    for source in desired {
+        steps.push(record::record_new(cluster, source));
+        let mut bucket = Bucket {
+            number: 0,
+            by: source.partition_by.unwrap_or(NEW_PARTITION_BY),
+            is_shared: source.is_shared(),
+        };
+        // The bucket of a class has the number before that of its first source.
+        if bucket.is_shared {
+            let class = Class::of(cluster, source);
+            bucket.number = *shared.entry(class).or_insert_with(|| {
+                bucket.number = numbers.next().unwrap_or_default();
+                steps.extend(new_shared_bucket(bucket, place.occasion));
+                bucket.number
+            });
+        }
+        let number = numbers.next().unwrap_or_default();
+        if !bucket.is_shared {
+            bucket.number = number;
+        }
+        let held = Held { number, bucket };
+        steps.extend(new_source(place, source, held, &readers));
     }
     steps.into_iter().map(statement).collect()
 }

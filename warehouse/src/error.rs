@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
-use trunkline_model::names::{SourceName, quote_identifier, quote_literal};
+use trunkline_model::names::{quote_identifier, quote_literal};
 use trunkline_pgconn::{CLEAR_TEXT, TargetError, TlsError};
 
 /// Why the warehouse as a whole could not be reached or changed.
@@ -329,69 +329,4 @@ pub struct ForeignRole {
     pub role: String,
     /// The comment that would make it ours.
     pub mark: String,
-}
-
-/// Why one source has no storage or no relation, while the others do.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SourceError {
-    /// Someone else's schema.
-    #[error(
-        "schema {schema:?} exists and is not trunkline's; name another one in spec.schema, or, if \
-         it is meant for this source, run: COMMENT ON SCHEMA {} IS {}",
-        quote_identifier(schema),
-        quote_literal(mark)
-    )]
-    ForeignSchema {
-        /// The schema.
-        schema: String,
-        /// The comment that would make it this source's.
-        mark: String,
-    },
-    /// Another source's schema, even if that source has been removed: its rows are in there.
-    #[error("schema {schema:?} belongs to source {owner}; name another one in spec.schema")]
-    SchemaTaken {
-        /// The schema.
-        schema: String,
-        /// The source, as its mark or the catalog names it.
-        owner: String,
-    },
-    /// The source was here before, under another schema.
-    #[error(
-        "the rows of source {name} are in schema {recorded:?}; set spec.schema to it, or give the \
-         source another name"
-    )]
-    OtherSchema {
-        /// The source.
-        name: SourceName,
-        /// Its schema.
-        recorded: String,
-    },
-    /// Another cluster of the same database serves it.
-    #[error(
-        "source {name} is served by cluster {cluster}; remove it there first or correct \
-         spec.clusterRef"
-    )]
-    OtherCluster {
-        /// The source.
-        name: SourceName,
-        /// The cluster that serves it, as the catalog names it.
-        cluster: String,
-    },
-    /// More sources with storage of their own than a database carries well.
-    #[error(
-        "this database holds {limit} sources, which is its limit (memory, locks and checkpoints \
-         grow with each); serve this one by another WebhookCluster with a database of its own, or \
-         delete sources with deletionPolicy: Delete"
-    )]
-    TooManySources {
-        /// The limit.
-        limit: usize,
-    },
-    /// The reader group's name is taken.
-    #[error(transparent)]
-    ForeignRole(#[from] ForeignRole),
-    /// The database refused a step of this source.
-    #[error(transparent)]
-    Database(#[from] Box<Error>),
 }

@@ -1,15 +1,16 @@
 //! What is known before the sources are looked at one by one: where, and what is there. Reads only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::Client;
 use trunkline_model::names::ClusterName;
 
-use crate::catalog::{self, Marks, ReaderRow, SourceRow};
-use crate::claim::{self, Claim};
-use crate::error::{Error, SourceError};
+use crate::catalog::{self, Marks, ReaderRow};
+use crate::claim::{self, Claim, Holdings};
+use crate::error::Error;
 use crate::partitions::Occasion;
 use crate::roles::{Role, Roles};
+use crate::source_error::SourceError;
 use crate::sources::DesiredSource;
 
 /// Where sources are to be provided, and by whom.
@@ -31,11 +32,12 @@ impl Place<'_> {
 /// What the database says about the sources, before anything is changed.
 #[derive(Debug)]
 pub(crate) struct Found {
-    pub(crate) rows: Vec<SourceRow>,
+    pub(crate) holdings: Holdings,
     schemas: Marks,
     /// The groups and listed readers that exist.
     pub(crate) roles: Marks,
-    pub(crate) given: Vec<ReaderRow>,
+    /// The rights to read that we gave, by the number of the source.
+    pub(crate) given: BTreeMap<i32, Vec<ReaderRow>>,
 }
 
 impl Found {
@@ -60,30 +62,35 @@ impl Found {
                 .map(String::as_str),
         );
         let roles: Vec<_> = roles.into_iter().collect();
-        let (rows, schemas, roles, given) = tokio::try_join!(
+        let (rows, shared, schemas, roles, readers) = tokio::try_join!(
             biased;
             catalog::sources(client),
+            catalog::shared_buckets(client),
             catalog::schema_marks(client, &schemas),
             catalog::role_marks(client, &roles),
             catalog::readers(client),
         )?;
+        let mut given: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for reader in readers {
+            given.entry(reader.number).or_default().push(reader);
+        }
         Ok(Self {
-            rows,
+            holdings: Holdings::new(rows, shared),
             schemas,
             roles,
             given,
         })
     }
 
-    /// Decides about one source, by these rows of the catalog.
+    /// Decides about one source, by what the catalog holds.
     pub(crate) fn judge(
         &self,
         place: Place<'_>,
         source: &DesiredSource,
-        rows: &[SourceRow],
+        holdings: &Holdings,
     ) -> Result<Claim, SourceError> {
         let mark = self.schemas.get(source.schema.as_str());
-        let claim = claim::judge(&source.name, place.cluster, &source.schema, rows, mark)?;
+        let claim = claim::judge(source, place.cluster, holdings, mark)?;
         if let Some(group) = place.reader_group(source) {
             group.refuse_foreign(&self.roles)?;
         }

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::preflight::Preflight;
 use crate::rejections;
 use crate::retention;
+use crate::shared;
 use crate::statistics;
 use crate::step::{Report, Step, Test};
 use crate::upkeep;
@@ -67,12 +68,17 @@ const MIGRATIONS: &[Migration] = &[
     Migration {
         version: 6,
         what: "create trunkline.source_statistics",
-        sql: || statistics::VIEW.to_owned(),
+        sql: statistics::view,
     },
     Migration {
         version: 7,
         what: "create trunkline.rejections",
         sql: || rejections::CATALOG.to_owned(),
+    },
+    Migration {
+        version: 8,
+        what: "create trunkline.shared_buckets",
+        sql: || format!("{};\n{}", shared::CATALOG, statistics::view_of_buckets()),
     },
 ];
 
@@ -351,7 +357,7 @@ mod tests {
     fn a_new_column_comes_with_a_new_version() {
         assert_eq!(
             (known_version(), COLUMNS.len()),
-            (7, 20),
+            (8, 20),
             "add a migration, even one that does nothing else: a program that does not know the \
              column would make the views anew without it"
         );

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! trunkline.layout, .sources, .readers       versions, the catalog, rights given: the owner's
+//! trunkline.shared_buckets                   buckets of several sources
 //! trunkline.dropped_partitions               what retention has dropped
 //! trunkline.frozen_partitions                what was vacuumed once its time was over
 //! trunkline.events                           parent of all rows, LIST (bucket)
-//!   trunkline_data.bucket_7                  one source, RANGE (received_at)
+//!   trunkline_data.bucket_7                  one source, or several, RANGE (received_at)
 //!     trunkline_data.bucket_7_20261124       one day (or hour, or month), UTC
 //! trunkline.source_statistics                how much each source has stored
 //! trunkline.webhook_sources                  what a reader may read
@@ -23,6 +24,7 @@
 //! - What is not marked as ours is not touched.
 
 mod apply;
+mod buckets;
 mod catalog;
 mod claim;
 mod connection;
@@ -34,17 +36,22 @@ mod ingest;
 mod layout;
 mod partitions;
 mod preflight;
+mod purge;
 mod ranges;
 mod readers;
+mod record;
 mod rejections;
 mod removal;
 mod retention;
 mod roles;
+mod shared;
+mod source_error;
 mod sources;
 mod statistics;
 mod step;
 mod upkeep;
 mod views;
+mod work;
 
 use trunkline_model::database::DatabaseLogin;
 use trunkline_model::names::{ClusterName, SourceName};
@@ -54,12 +61,14 @@ use trunkline_pgconn::Target;
 use partitions::Occasion;
 
 pub use describe::{Statement, describe};
-pub use error::{Error, ForeignRole, SourceError};
+pub use error::{Error, ForeignRole};
 pub use ingest::Ingest;
 pub use preflight::{FailoverLoses, NotDurable, Preflight, durability, failover};
 pub use ranges::PartitionBy;
 pub use removal::Dropped;
 pub use roles::Roles;
+pub use shared::Storage;
+pub use source_error::{SourceError, Stored};
 pub use sources::{DesiredSource, Provisioned, SourceResults};
 pub use statistics::{Census, Crowded, crowding};
 pub use step::{PendingReason, PendingStep, Report};
@@ -207,6 +216,9 @@ impl Warehouse {
     /// for transactions that were using the parent, and blocks nobody meanwhile. A source that
     /// `cluster` does not hold is left alone.
     ///
+    /// The rows of a source that shares a bucket are out of everybody's sight afterwards, and
+    /// deleted by [`Warehouse::purge`]. Until then the source cannot come back.
+    ///
     /// # Errors
     /// [`Error::Dependants`] when others have built on the source's relations;
     /// [`Error::Locked`] when others use them for long; [`Error::NoLayout`]; the server's refusals.
@@ -227,8 +239,26 @@ impl Warehouse {
         Ok(dropped)
     }
 
+    /// Deletes the rows of sources of `cluster` that [`Warehouse::drop_source`] has left in shared
+    /// buckets, a thousand at a time, and forgets each source whose rows are gone. The report names
+    /// each.
+    ///
+    /// Nobody waits for it. It takes as long as it takes, and may be dropped at any time: the next
+    /// call goes on from there.
+    ///
+    /// # Errors
+    /// When the database is not reached or not prepared. The first of the server's refusals, after
+    /// all other sources have been looked at.
+    pub async fn purge(&self, cluster: &ClusterName) -> Result<Report, Error> {
+        let lease = self.prepared().await?;
+        let report = purge::purge(&lease, cluster).await?;
+        lease.give_back();
+        Ok(report)
+    }
+
     /// Drops the partitions of the `desired` sources of `cluster` whose whole range is older than
-    /// the source's retention, the oldest first and one at a time. The report names each.
+    /// the source's retention, the oldest first and one at a time. The report names each. Sources
+    /// that share a bucket share the retention that it was made with.
     ///
     /// Nobody waits for it, and it waits some ten seconds at most for transactions that were using
     /// a source; a partition that it gives up on for that is pending. Its rows may be out of sight
@@ -303,7 +333,7 @@ impl Warehouse {
             layout::require(&lease)
         )?;
         let has_lz4 = server.has_lz4;
-        let report = sources::maintain(&lease, Occasion { now, has_lz4 }).await?;
+        let report = buckets::maintain(&lease, Occasion { now, has_lz4 }).await?;
         lease.give_back();
         Ok(report)
     }

@@ -1,5 +1,5 @@
-//! Storage of one source: its bucket under `trunkline.events`, and the leaves under that, each for a
-//! range of time.
+//! Storage: a bucket under `trunkline.events`, of one source or of several, and the leaves under
+//! that, each for a range of time.
 //!
 //! Invariants:
 //! - A table is built complete and detached, and attached last. ATTACH takes SHARE UPDATE EXCLUSIVE
@@ -15,6 +15,7 @@ use trunkline_model::names::{SourceName, quote_identifier, quote_literal};
 use crate::apply::CURRENT_ROLE;
 use crate::layout::EVENTS;
 use crate::ranges::{PartitionBy, Range};
+use crate::shared::INDEXED;
 use crate::step::{Step, Test};
 
 /// Settings of each leaf. Rows are only ever inserted: freezing them at the first vacuum costs
@@ -31,6 +32,16 @@ pub(crate) struct Occasion {
     pub(crate) has_lz4: bool,
 }
 
+/// A bucket, as its next leaves are to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bucket {
+    pub(crate) number: i32,
+    /// How long a time each of them holds.
+    pub(crate) by: PartitionBy,
+    /// Whether they hold the rows of several sources.
+    pub(crate) is_shared: bool,
+}
+
 /// The table of a bucket, as SQL. Numbered, because a source's name may be longer than PostgreSQL
 /// allows. Views read it and never the parent.
 pub(crate) fn bucket_table(bucket: i32) -> String {
@@ -41,17 +52,21 @@ pub(crate) fn bucket_table(bucket: i32) -> String {
 /// leaf's with the beginning of its range.
 pub(crate) const TABLE_NAME: &str = "^bucket_[0-9]+(_[0-9]{6}([0-9]{2}){0,2})?$";
 
-/// The bucket's table, detached.
-pub(crate) fn create_bucket(bucket: i32, source: &SourceName) -> Step {
+/// The bucket's table, detached. Without a source, several share it.
+pub(crate) fn create_bucket(bucket: i32, source: Option<&SourceName>) -> Step {
     let table = bucket_table(bucket);
+    let whose = source.map_or_else(
+        || "several sources".to_owned(),
+        |source| format!("source {source}"),
+    );
     Step {
-        what: format!("create {table} for source {source}"),
+        what: format!("create {table} for {whose}"),
         needed: is_missing(&table),
         sql: format!(
             "CREATE TABLE {table} (LIKE {EVENTS} INCLUDING DEFAULTS) \
              PARTITION BY RANGE (received_at);\n\
              COMMENT ON TABLE {table} IS {}",
-            quote_literal(&format!("Events of source {source}."))
+            quote_literal(&format!("Events of {whose}."))
         ),
         fix: own(EVENTS),
     }
@@ -91,25 +106,21 @@ pub(crate) fn finish_detach(above: &str, table: &str) -> Step {
 /// Every leaf that a bucket has to have now and lacks beside those that hold `taken`, two steps each.
 ///
 /// The second attaches whatever the first one of this run or of an earlier one made.
-pub(crate) fn leaves(
-    bucket: i32,
-    by: PartitionBy,
-    occasion: Occasion,
-    taken: &[Range],
-) -> Vec<Step> {
+pub(crate) fn leaves(bucket: Bucket, occasion: Occasion, taken: &[Range]) -> Vec<Step> {
     let steps = |range: Range| {
-        let above = bucket_table(bucket);
-        let table = format!("{above}_{}", by.suffix(range));
+        let above = bucket_table(bucket.number);
+        let table = format!("{above}_{}", bucket.by.suffix(range));
         [
-            create_leaf(&table, &above, occasion),
+            create_leaf(&table, &above, bucket.is_shared, occasion),
             attach_leaf(&table, &above, range),
         ]
     };
-    let missing = by.missing(occasion.now, taken);
+    let missing = bucket.by.missing(occasion.now, taken);
     missing.into_iter().flat_map(steps).collect()
 }
 
-fn create_leaf(table: &str, above: &str, occasion: Occasion) -> Step {
+fn create_leaf(table: &str, above: &str, is_shared: bool, occasion: Occasion) -> Step {
+    let indexed = if is_shared { INDEXED } else { "received_at" };
     let compression = if occasion.has_lz4 {
         compress(table)
     } else {
@@ -120,7 +131,7 @@ fn create_leaf(table: &str, above: &str, occasion: Occasion) -> Step {
         needed: is_missing(table),
         sql: format!(
             "CREATE TABLE {table} (LIKE {above} INCLUDING DEFAULTS) WITH ({LEAF_STORAGE});\n\
-             CREATE INDEX ON {table} (received_at){compression}"
+             CREATE INDEX ON {table} ({indexed}){compression}"
         ),
         fix: own(above),
     }
@@ -175,13 +186,21 @@ pub(crate) fn own(table: &str) -> String {
 mod tests {
     use super::*;
 
+    fn bucket(is_shared: bool) -> Bucket {
+        Bucket {
+            number: 7,
+            by: PartitionBy::Day,
+            is_shared,
+        }
+    }
+
     fn steps() -> Vec<Step> {
         steps_on(false)
     }
 
     fn steps_on(has_lz4: bool) -> Vec<Step> {
         let now = "2026-12-31T12:00:00".parse().unwrap();
-        leaves(7, PartitionBy::Day, Occasion { now, has_lz4 }, &[])
+        leaves(bucket(false), Occasion { now, has_lz4 }, &[])
     }
 
     #[test]
@@ -216,10 +235,33 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_leaf_finds_the_rows_of_one_source() {
+        let now = "2026-12-31T12:00:00".parse().unwrap();
+        let occasion = Occasion {
+            now,
+            has_lz4: false,
+        };
+        let sql = &leaves(bucket(true), occasion, &[])[2].sql;
+        assert!(
+            sql.ends_with(
+                "CREATE INDEX ON trunkline_data.bucket_7_20261231 \
+                 (\"source\" COLLATE \"C\", received_at)"
+            ),
+            "{sql}"
+        );
+        let table = create_bucket(7, None);
+        assert!(
+            table.sql.ends_with("IS 'Events of several sources.'"),
+            "{}",
+            table.sql
+        );
+    }
+
+    #[test]
     fn no_statement_takes_the_lock_that_stalls_senders() {
         let source = "default/shop".parse().unwrap();
         let mut all = steps();
-        all.extend([create_bucket(7, &source), attach_bucket(7)]);
+        all.extend([create_bucket(7, Some(&source)), attach_bucket(7)]);
         for step in all {
             let sql = step.sql.to_uppercase();
             for stalling in [
@@ -237,7 +279,7 @@ mod tests {
     #[test]
     fn a_bucket_is_attached_by_its_number() {
         let source = "default/shop".parse().unwrap();
-        assert!(create_bucket(7, &source).sql.starts_with(
+        assert!(create_bucket(7, Some(&source)).sql.starts_with(
             "CREATE TABLE trunkline_data.bucket_7 (LIKE trunkline.events INCLUDING DEFAULTS) \
              PARTITION BY RANGE (received_at);\n"
         ));

@@ -19,7 +19,8 @@ use crate::step::{Step, Test};
 /// Who is to read a source, and what is known of the roles involved.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Readers<'a> {
-    pub(crate) bucket: i32,
+    /// The source's.
+    pub(crate) number: i32,
     pub(crate) relation: &'a RelationName,
     /// The group that gives the rights; None where we make no roles, and readers are granted them
     /// one by one.
@@ -54,7 +55,7 @@ impl Readers<'_> {
         let group = Role::reader(database, self.relation.schema.as_str());
         given
             .iter()
-            .filter(|row| row.bucket == self.bucket && !self.listed.contains(&row.role))
+            .filter(|row| row.number == self.number && !self.listed.contains(&row.role))
             .map(|row| self.revoke(row, &group))
             .collect()
     }
@@ -84,7 +85,7 @@ impl Readers<'_> {
             "{};\nINSERT INTO trunkline.readers (bucket, role, by_group) VALUES ({}, {}, {}) \
              ON CONFLICT DO NOTHING",
             step.sql,
-            self.bucket,
+            self.number,
             quote_literal(role),
             self.group.is_some()
         );
@@ -92,7 +93,7 @@ impl Readers<'_> {
     }
 
     fn revoke(&self, row: &ReaderRow, group: &Role) -> Step {
-        let ReaderRow { bucket, role, .. } = row;
+        let ReaderRow { number, role, .. } = row;
         let (name, relation) = (quote_identifier(role), self.relation.quoted());
         let revoke = match row {
             // With the role went its rights.
@@ -108,10 +109,10 @@ impl Readers<'_> {
             needed: Test::new(
                 "EXISTS (SELECT FROM trunkline.readers WHERE bucket = $1::integer AND role = $2 \
                  AND by_group = $3::boolean)",
-                [&bucket.to_string(), role, &row.by_group.to_string()],
+                [&number.to_string(), role, &row.by_group.to_string()],
             ),
             sql: format!(
-                "{revoke}DELETE FROM trunkline.readers WHERE bucket = {bucket} AND role = {} \
+                "{revoke}DELETE FROM trunkline.readers WHERE bucket = {number} AND role = {} \
                  AND by_group = {}",
                 quote_literal(role),
                 row.by_group
@@ -153,7 +154,7 @@ mod tests {
         let schema: SchemaName = "shop".parse().unwrap();
         let role = Role::reader("app", "shop");
         then(Readers {
-            bucket: 7,
+            number: 7,
             relation: &schema.events(),
             group: group.then_some(&role),
             listed: &listed(roles),
@@ -162,7 +163,7 @@ mod tests {
 
     fn given(role: &str, by_group: bool, exists: bool) -> ReaderRow {
         ReaderRow {
-            bucket: 7,
+            number: 7,
             role: role.to_owned(),
             by_group,
             exists,
@@ -210,7 +211,7 @@ mod tests {
             given("gone", true, false),
         ];
         records.push(ReaderRow {
-            bucket: 8,
+            number: 8,
             ..given("left", true, true)
         });
         let steps = with(false, &["stays", "new"], |readers| {

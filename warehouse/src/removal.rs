@@ -6,6 +6,7 @@
 //! - Nothing of anybody else is dropped: never CASCADE, and no schema or role without our mark.
 //! - The catalog's row goes last, so that a removal that is cut short anywhere is continued by the
 //!   next call, and each step looks under the DDL lock whether the source is still to go.
+//! - Rows in a bucket that others share are out of sight at once, and deleted by [`crate::purge`].
 
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -20,6 +21,7 @@ use crate::error::{Error, dependants};
 use crate::layout::EVENTS;
 use crate::partitions::bucket_table;
 use crate::preflight::Preflight;
+use crate::record;
 use crate::rejections::REJECTIONS;
 use crate::roles::Role;
 use crate::step::{Report, Step, Test};
@@ -27,7 +29,7 @@ use crate::step::{Report, Step, Test};
 /// Leaves dropped in one transaction: each takes the locks of its table, its index and its TOAST.
 const LEAVES_AT_ONCE: usize = 32;
 
-/// A condition about bucket `$1` that counts only while its source is to go.
+/// A condition about the source of number `$1` that counts only while it is to go.
 macro_rules! while_removed {
     ($($condition:literal),+) => {
         concat!(
@@ -56,6 +58,9 @@ pub struct Dropped {
     /// The steps done, in words for a log. Empty when there was nothing left of the source, or
     /// nothing that this cluster held.
     pub changed: Vec<String>,
+    /// Whether rows are left that nobody sees, for [`crate::Warehouse::purge`]: those of a source
+    /// that shared a bucket.
+    pub leaves_rows: bool,
 }
 
 /// Drops everything of `source`.
@@ -74,30 +79,39 @@ pub(crate) async fn drop_source(
     let Some(row) = held else {
         return Ok(Dropped::default());
     };
-    let bucket = row.bucket;
+    let number = row.number;
     let group = Role::reader(&server.database, &row.schema);
 
-    let mut report = run_or_fail(client, &claim::record_removed(row)).await?;
+    let mut report = run_or_fail(client, &record::record_removed(row)).await?;
     report.absorb(run(client, &drop_schema(row, source)).await?);
-    report.absorb(detach(client, owner, EVENTS, &bucket_table(bucket)).await?);
-    for leaves in catalog::leaves(client, bucket)
-        .await?
-        .chunks(LEAVES_AT_ONCE)
-    {
-        report.absorb(run(client, &drop_leaves(bucket, leaves)).await?);
+    if row.shared.is_some() {
+        report.absorb(run(client, &drop_group(number, &group)).await?);
+        report.absorb(run(client, &let_rows_go(row)).await?);
+    } else {
+        report.absorb(detach(client, owner, EVENTS, &bucket_table(number)).await?);
+        for leaves in catalog::leaves(client, number)
+            .await?
+            .chunks(LEAVES_AT_ONCE)
+        {
+            report.absorb(run(client, &drop_leaves(number, leaves)).await?);
+        }
+        report.absorb(run(client, &drop_bucket(number)).await?);
+        report.absorb(run(client, &drop_group(number, &group)).await?);
+        report.absorb(run(client, &forget(row)).await?);
     }
-    report.absorb(run(client, &drop_bucket(bucket)).await?);
-    report.absorb(run(client, &drop_group(bucket, &group)).await?);
-    report.absorb(run(client, &forget(row)).await?);
 
     let rows = catalog::sources(client).await?;
-    if rows.iter().any(|row| row.bucket == bucket) {
+    let left = rows.iter().find(|row| row.number == number);
+    if left.is_some_and(|row| !row.drop_rows) {
         // Someone has added it again, or made something of it anew.
         let doing = format!("drop source {source}");
         return Err(Error::Locked { doing });
     }
     let Report { changed, .. } = report;
-    Ok(Dropped { changed })
+    Ok(Dropped {
+        changed,
+        leaves_rows: left.is_some(),
+    })
 }
 
 /// Does a step of ours, and names what others have built on what it would drop.
@@ -116,7 +130,7 @@ pub(crate) async fn run(client: &Client, step: &Step) -> Result<Report, Error> {
 }
 
 fn drop_schema(row: &SourceRow, source: &SourceName) -> Step {
-    let SourceRow { bucket, schema, .. } = row;
+    let SourceRow { number, schema, .. } = row;
     let quoted = quote_identifier(schema);
     Step {
         what: format!("drop schema {schema}"),
@@ -125,7 +139,7 @@ fn drop_schema(row: &SourceRow, source: &SourceName) -> Step {
                 "EXISTS (SELECT FROM pg_namespace WHERE nspname = $2 \
                  AND obj_description(oid, 'pg_namespace') = $3)"
             ),
-            [&bucket.to_string(), schema, &claim::mark(source)],
+            [&number.to_string(), schema, &claim::mark(source)],
         ),
         sql: format!("DROP VIEW IF EXISTS {quoted}.\"events\";\nDROP SCHEMA {quoted}"),
         fix: format!("ALTER SCHEMA {quoted} OWNER TO {CURRENT_ROLE}"),
@@ -168,7 +182,7 @@ fn drop_bucket(bucket: i32) -> Step {
 }
 
 /// The rights on the schema went with it. Roles that the manifests listed are members, and stay.
-fn drop_group(bucket: i32, group: &Role) -> Step {
+fn drop_group(number: i32, group: &Role) -> Step {
     let name = group.quoted();
     Step {
         what: format!("drop role {}", group.name),
@@ -177,7 +191,7 @@ fn drop_group(bucket: i32, group: &Role) -> Step {
                 "EXISTS (SELECT FROM pg_roles WHERE rolname = $2 \
                  AND shobj_description(oid, 'pg_authid') = $3)"
             ),
-            [&bucket.to_string(), &group.name, group.mark()],
+            [&number.to_string(), &group.name, group.mark()],
         ),
         sql: format!(
             "REVOKE ALL ON trunkline.webhook_sources, {REJECTIONS} FROM {name};\n\
@@ -188,23 +202,49 @@ fn drop_group(bucket: i32, group: &Role) -> Step {
     }
 }
 
+/// Hands the rows in a shared bucket over to [`crate::purge`], now that nothing shows them. From then
+/// on the source cannot come back before they are gone.
+fn let_rows_go(row: &SourceRow) -> Step {
+    let SourceRow { number, source, .. } = row;
+    Step {
+        what: format!("let the rows of source {source} go"),
+        needed: Test::new(
+            while_removed!(
+                "EXISTS (SELECT FROM trunkline.sources WHERE bucket = $1::integer AND NOT drop_rows)"
+            ),
+            [&number.to_string()],
+        ),
+        sql: format!("UPDATE trunkline.sources SET drop_rows = true WHERE bucket = {number}"),
+        fix: format!("ALTER TABLE trunkline.sources OWNER TO {CURRENT_ROLE}"),
+    }
+}
+
 /// Gives up the claim on name and schema, once nothing is left that it protects, and forgets what was
 /// refused: whoever takes the name next is not to read it.
 fn forget(row: &SourceRow) -> Step {
-    let SourceRow { bucket, source, .. } = row;
+    let SourceRow { number, source, .. } = row;
     Step {
         what: format!("forget source {source}"),
         needed: Test::new(
             once_detached!("to_regclass('trunkline_data.bucket_' || $1) IS NULL"),
-            [&bucket.to_string()],
+            [&number.to_string()],
         ),
         sql: format!(
-            "DELETE FROM trunkline_data.rejections WHERE source = {};\n\
-             DELETE FROM trunkline.sources WHERE bucket = {bucket}",
-            quote_literal(source)
+            "DELETE FROM trunkline.dropped_partitions WHERE bucket = {number};\n{}",
+            forget_rows(row)
         ),
         fix: format!("ALTER TABLE trunkline.sources OWNER TO {CURRENT_ROLE}"),
     }
+}
+
+/// Deletes what the catalog and the log of refusals hold of a source.
+pub(crate) fn forget_rows(row: &SourceRow) -> String {
+    format!(
+        "DELETE FROM trunkline_data.rejections WHERE source = {};\n\
+         DELETE FROM trunkline.sources WHERE bucket = {}",
+        quote_literal(&row.source),
+        row.number
+    )
 }
 
 #[cfg(test)]
@@ -214,12 +254,14 @@ mod tests {
     #[test]
     fn nothing_is_dropped_that_depends_or_waits_in_front_of_senders() {
         let row = SourceRow {
-            bucket: 7,
+            number: 7,
             source: "a/shop".to_owned(),
             cluster: "a/main".to_owned(),
             schema: "shop".to_owned(),
             removed: true,
             partition_by: crate::ranges::PartitionBy::Day,
+            shared: None,
+            drop_rows: false,
         };
         let leaves = [
             "bucket_7_20261124".to_owned(),
@@ -230,6 +272,7 @@ mod tests {
             drop_leaves(7, &leaves),
             drop_bucket(7),
             drop_group(7, &Role::reader("app", "shop")),
+            let_rows_go(&row),
             forget(&row),
         ];
         for step in &steps {

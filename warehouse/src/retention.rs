@@ -1,4 +1,4 @@
-//! Drops the partitions of a source that are older than its retention.
+//! Drops the partitions of a source, or of those that share them, that are older than its retention.
 //!
 //! Invariants:
 //! - A partition goes as a whole, once the last moment of its range is older than the retention; no
@@ -8,17 +8,18 @@
 //! - What is to go is written down first, so that the next call goes on after a crash, and a table
 //!   that someone else has detached is never dropped.
 //! - One at a time. A partition that cannot go keeps no other source's.
+//! - A shared bucket has the retention that it was made with, whatever a manifest says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU16;
 
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
-use trunkline_model::names::{ClusterName, SourceName, quote_literal};
+use trunkline_model::names::{ClusterName, quote_literal};
 use trunkline_pgconn::Target;
 
 use crate::apply::{CURRENT_ROLE, column, field, read, run_or_fail};
-use crate::catalog::{self, LEAF_BOUNDS};
+use crate::catalog::{self, LEAF_BOUNDS, SourceRow};
 use crate::detach::detach;
 use crate::error::Error;
 use crate::partitions::{TABLE_NAME, bucket_table, own};
@@ -74,6 +75,33 @@ impl Expired {
     }
 }
 
+/// How long the rows of a bucket stay.
+#[derive(Debug)]
+struct Kept {
+    /// Whose rows they are, in words.
+    whose: String,
+    /// None for ever.
+    retention: Option<NonZeroU16>,
+}
+
+type Buckets = BTreeMap<i32, Kept>;
+
+impl Kept {
+    /// The bucket of a source that is to be kept for so long.
+    fn of(row: SourceRow, retention: Option<NonZeroU16>) -> (i32, Self) {
+        let bucket = row.bucket().number;
+        let (whose, retention) = match row.shared {
+            Some(shared) => {
+                let cluster = &shared.class.cluster;
+                let whose = format!("sources of {cluster} that share it");
+                (whose, shared.class.retention_days)
+            }
+            None => (format!("source {}", row.source), retention),
+        };
+        (bucket, Self { whose, retention })
+    }
+}
+
 /// Drops what is older than it may be.
 pub(crate) async fn drop_expired(
     client: &Client,
@@ -85,25 +113,28 @@ pub(crate) async fn drop_expired(
     if !is_any_kept && !is_any_unfinished(client).await? {
         return Ok(Report::default());
     }
-    let (cluster, rows) = (cluster.to_string(), catalog::sources(client).await?);
-    let mut sources: BTreeMap<i32, &DesiredSource> = BTreeMap::new();
-    for source in desired {
-        let name = source.name.to_string();
-        let is_own = |row: &&catalog::SourceRow| {
-            !row.removed && row.source == name && row.cluster == cluster
-        };
-        if let Some(row) = rows.iter().find(is_own) {
-            sources.insert(row.bucket, source);
+    let desired: HashMap<_, _> = desired
+        .iter()
+        .map(|source| (source.name.to_string(), source.retention_days))
+        .collect();
+    let (cluster, mut buckets) = (cluster.to_string(), Buckets::new());
+    for row in catalog::sources(client).await? {
+        if row.removed || row.cluster != cluster {
+            continue;
+        }
+        if let Some(retention) = desired.get(&row.source) {
+            let (bucket, kept) = Kept::of(row, *retention);
+            buckets.insert(bucket, kept);
         }
     }
-    let mut all = unfinished(client, &sources).await?;
-    all.extend(expired(client, &sources).await?);
+    let mut all = unfinished(client, &buckets).await?;
+    all.extend(expired(client, &buckets).await?);
     let (mut report, mut failure) = (Report::default(), None);
     for partition in &all {
-        let Some(source) = sources.get(&partition.bucket) else {
+        let Some(kept) = buckets.get(&partition.bucket) else {
             continue;
         };
-        match drop_one(client, owner, partition, &source.name).await {
+        match drop_one(client, owner, partition, &kept.whose).await {
             Ok(done) => {
                 for step in &done.changed {
                     // At once: the caller may not wait for the others.
@@ -131,14 +162,14 @@ async fn drop_one(
     client: &Client,
     owner: &Target,
     partition: &Expired,
-    source: &SourceName,
+    whose: &str,
 ) -> Result<Report, Error> {
     if let Some(retention) = partition.retention {
         run_or_fail(client, &record(partition, retention)).await?;
     }
     let above = bucket_table(partition.bucket);
     detach(client, owner, &above, &partition.table()).await?;
-    run(client, &drop_table(partition, source)).await
+    run(client, &drop_table(partition, whose)).await
 }
 
 /// Whether there may be something to do although no source has a retention any more.
@@ -150,10 +181,7 @@ async fn is_any_unfinished(client: &Client) -> Result<bool, Error> {
 
 /// Partitions of these buckets whose dropping was begun and has not ended. One that is attached as
 /// ever is not among them: its retention may be longer by now.
-async fn unfinished(
-    client: &Client,
-    sources: &BTreeMap<i32, &DesiredSource>,
-) -> Result<Vec<Expired>, Error> {
+async fn unfinished(client: &Client, buckets: &Buckets) -> Result<Vec<Expired>, Error> {
     let doing = "look for partitions that are being dropped";
     let sql = "SELECT d.bucket, d.partition, d.range_start::text, d.range_end::text, 0 \
                FROM trunkline.dropped_partitions d \
@@ -161,18 +189,15 @@ async fn unfinished(
                AND NOT EXISTS (SELECT FROM pg_inherits \
                WHERE inhrelid = to_regclass('trunkline_data.' || d.partition) \
                AND NOT inhdetachpending) ORDER BY d.range_end, d.bucket";
-    let buckets: Vec<i32> = sources.keys().copied().collect();
+    let buckets: Vec<i32> = buckets.keys().copied().collect();
     let rows = read(client, doing, sql, &[(&buckets, Type::INT4_ARRAY)]).await?;
     rows.iter().map(|row| found(row, doing)).collect()
 }
 
-/// Partitions that are attached and older than the retention of their source, the oldest first.
+/// Partitions that are attached and older than the retention of their bucket, the oldest first.
 ///
 /// A day has 24 hours: a calendar's day has 23 or 25 in some zones.
-async fn expired(
-    client: &Client,
-    sources: &BTreeMap<i32, &DesiredSource>,
-) -> Result<Vec<Expired>, Error> {
+async fn expired(client: &Client, buckets: &Buckets) -> Result<Vec<Expired>, Error> {
     let doing = "look for partitions that are older than their retention";
     let sql = format!(
         "SELECT w.bucket, c.relname::text, r.bounds[1]::timestamptz::text, \
@@ -185,18 +210,18 @@ async fn expired(
          AND r.bounds[2]::timestamptz <= now() - make_interval(hours => 24 * w.days) \
          ORDER BY r.bounds[2]::timestamptz, w.bucket"
     );
-    let (mut buckets, mut days) = (Vec::new(), Vec::new());
-    for (bucket, source) in sources {
-        if let Some(retention) = source.retention_days {
-            buckets.push(*bucket);
+    let (mut numbers, mut days) = (Vec::new(), Vec::new());
+    for (bucket, kept) in buckets {
+        if let Some(retention) = kept.retention {
+            numbers.push(*bucket);
             days.push(i32::from(retention.get()));
         }
     }
-    if buckets.is_empty() {
+    if numbers.is_empty() {
         return Ok(Vec::new());
     }
     let parameters: [(&(dyn ToSql + Sync), Type); 2] =
-        [(&buckets, Type::INT4_ARRAY), (&days, Type::INT4_ARRAY)];
+        [(&numbers, Type::INT4_ARRAY), (&days, Type::INT4_ARRAY)];
     let rows = read(client, doing, &sql, &parameters).await?;
     rows.iter().map(|row| found(row, doing)).collect()
 }
@@ -236,10 +261,10 @@ fn record(partition: &Expired, retention: NonZeroU16) -> Step {
 }
 
 /// Drops a partition that hangs on nothing any more.
-fn drop_table(partition: &Expired, source: &SourceName) -> Step {
+fn drop_table(partition: &Expired, whose: &str) -> Step {
     let (bucket, table) = (partition.bucket, partition.table());
     Step {
-        what: format!("drop {table} of source {source}, older than its retention"),
+        what: format!("drop {table} of {whose}, older than its retention"),
         needed: Test::new(
             "EXISTS (SELECT FROM trunkline.dropped_partitions WHERE bucket = $1::integer \
              AND partition = $2 AND dropped_at IS NULL) \
@@ -277,7 +302,7 @@ mod tests {
             ),
             retention: NonZeroU16::new(90),
         };
-        let step = drop_table(&partition, &"a/shop".parse().unwrap());
+        let step = drop_table(&partition, "source a/shop");
         let needed = step.needed.sql();
         for condition in [
             "partition = 'bucket_7_20261124' AND dropped_at IS NULL",

@@ -3,7 +3,8 @@
 //! Invariant: one source's trouble is its own. What fails for one is that one's error, and the
 //! others are brought to where they should be.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::mem::take;
 use std::num::NonZeroU16;
 
 use tokio_postgres::Client;
@@ -11,18 +12,18 @@ use trunkline_model::headers::HeaderColumn;
 use trunkline_model::names::{ClusterName, RelationName, SchemaName, SourceName};
 use trunkline_model::request::BodyFormat;
 
-use crate::apply::{needed, run, run_needed, run_or_fail};
-use crate::catalog::{self, Marks, SourceRow};
-use crate::claim::{self, Claim};
-use crate::error::{Error, SourceError, chain};
+use crate::apply::{needed, run_needed, run_or_fail};
+use crate::buckets;
+use crate::catalog::{self, SourceRow};
+use crate::claim::{Claim, Held, Holdings};
+use crate::error::{Error, chain};
 use crate::found::{Found, Place};
-use crate::layout::{EVENTS, create_schema};
-use crate::partitions::{self, Occasion};
-use crate::ranges::{PartitionBy, Range};
-use crate::readers::Readers;
-use crate::roles::{self, Role};
-use crate::step::{PendingStep, Report, Step};
-use crate::views::EventsView;
+use crate::ranges::PartitionBy;
+use crate::record;
+use crate::shared::Storage;
+use crate::source_error::SourceError;
+use crate::step::{PendingStep, Report};
+use crate::work::{self, Work, due, run_all};
 
 /// A source as its manifest describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,16 +46,27 @@ pub struct DesiredSource {
     /// How long a time each partition to come holds; what there is stays as it is. None: as the
     /// catalog knows it, and a day for a source that is new.
     pub partition_by: Option<PartitionBy>,
+    /// Whether it has a bucket of its own. None: as the catalog knows it, and one of its own for a
+    /// source that is new.
+    pub storage: Option<Storage>,
+}
+
+impl DesiredSource {
+    /// Whether a source that is new is to share a bucket.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.storage == Some(Storage::Shared)
+    }
 }
 
 /// A source that has storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provisioned {
-    /// The partition that its rows go to; part of the ingesters' configuration.
+    /// The partition that its rows go to, its own or a shared one; part of the ingesters'
+    /// configuration.
     pub bucket: i32,
     /// The relation that shows every event.
     pub relation: RelationName,
-    /// What was changed, in words for a log.
+    /// What was changed, in words for a log; of a shared partition by the first source alone.
     pub changed: Vec<String>,
     /// What readers will see later than now; ingestion does not wait for it.
     pub pending: Vec<PendingStep>,
@@ -68,39 +80,6 @@ pub(crate) const NEW_PARTITION_BY: PartitionBy = PartitionBy::Day;
 /// Each desired source with what became of it, in the order of the desire.
 pub type SourceResults = Vec<(SourceName, Result<Provisioned, SourceError>)>;
 
-/// One step of a source, and what it means when others hold its lock.
-enum Work {
-    /// Nothing can be stored without it: the source fails.
-    Essential(Step),
-    /// It can come later.
-    Deferrable(Step),
-    /// It can come later, and there is more than one way to do it.
-    View(EventsView, Step),
-    /// A listed reader's, whose trouble is a warning.
-    Reader(Step),
-}
-
-impl Work {
-    fn step(&self) -> &Step {
-        match self {
-            Self::Essential(step)
-            | Self::Deferrable(step)
-            | Self::View(_, step)
-            | Self::Reader(step) => step,
-        }
-    }
-
-    async fn run(&self, client: &Client) -> Result<Report, Error> {
-        match self {
-            Self::Essential(step) => run_or_fail(client, step).await,
-            Self::Deferrable(step) | Self::Reader(step) => {
-                Ok(Report::of(step, run(client, step).await?))
-            }
-            Self::View(view, _) => view.ensure(client).await,
-        }
-    }
-}
-
 /// Brings every source of the cluster to what is desired, and marks those as removed that are not.
 pub(crate) async fn ensure(
     client: &Client,
@@ -108,93 +87,152 @@ pub(crate) async fn ensure(
     desired: &[DesiredSource],
     kept: &[SourceName],
 ) -> Result<SourceResults, Error> {
-    let found = Found::read(client, place, desired).await?;
-    let buckets = claim_buckets(client, place, &found, desired).await?;
-    let held: Vec<i32> = buckets.iter().flatten().copied().collect();
-    let ranges = catalog::ranges(client, &held).await?;
-    let work: Vec<Vec<Work>> = desired
+    let mut found = Found::read(client, place, desired).await?;
+    let places = claim_places(client, place, &mut found, desired).await?;
+    let buckets: BTreeMap<_, _> = places
         .iter()
-        .zip(&buckets)
-        .map(|(source, bucket)| match bucket {
-            Ok(bucket) => {
-                let taken = ranges.get(bucket).map_or(&[][..], Vec::as_slice);
-                existing_work(place, &found, source, *bucket, taken)
-            }
+        .flatten()
+        .map(|held| (held.bucket.number, held.bucket))
+        .collect();
+    let ranges = catalog::ranges(client, &buckets.keys().copied().collect::<Vec<_>>()).await?;
+    let taken = |bucket: i32| ranges.get(&bucket).map_or(&[][..], Vec::as_slice);
+    let shared_work: Vec<_> = buckets
+        .into_values()
+        .filter(|bucket| bucket.is_shared)
+        .map(|bucket| {
+            let taken = taken(bucket.number);
+            let work = work::shared_bucket(bucket, place.occasion, taken);
+            (bucket.number, work)
+        })
+        .collect();
+    let work: Vec<_> = desired
+        .iter()
+        .zip(&places)
+        .map(|(source, held)| match held {
+            Ok(held) => work::of_source(place, &found, source, *held, taken(held.bucket.number)),
             Err(_) => Vec::new(),
         })
         .collect();
     // One look for all sources: most often there is nothing to do for any.
-    let steps: Vec<_> = work.iter().flatten().map(Work::step).collect();
-    let verdicts = needed(client, &steps).await?;
+    let of_buckets = shared_work.iter().flat_map(|(_, work)| work);
+    let steps: Vec<_> = of_buckets
+        .chain(work.iter().flatten())
+        .map(Work::step)
+        .collect();
+    let mut verdicts = needed(client, &steps).await?.into_iter();
 
-    let mut verdicts = verdicts.as_slice();
+    let mut shared = SharedResults::default();
+    for (bucket, work) in &shared_work {
+        let done = run_all(client, due(work, &mut verdicts)).await?;
+        let done = done.map(|(report, _)| report);
+        shared.insert(*bucket, done.map_err(|error| chain(&error)));
+    }
     let mut results = SourceResults::with_capacity(desired.len());
-    for ((source, bucket), work) in desired.iter().zip(buckets).zip(&work) {
-        let (of_source, rest) = verdicts.split_at(work.len());
-        verdicts = rest;
-        let todo = work.iter().zip(of_source).filter(|(_, needed)| **needed);
-        let result = match bucket {
-            Ok(bucket) => run_all(client, todo.map(|(work, _)| work)).await?.map(
-                |(Report { changed, pending }, refused)| {
-                    let relation = source.schema.events();
-                    let mut warnings =
-                        readers(bucket, &relation, None, source).warnings(&found.roles);
-                    warnings.extend(refused);
-                    Provisioned {
-                        bucket,
-                        relation,
-                        changed,
-                        pending,
-                        warnings,
-                    }
-                },
-            ),
+    for ((source, held), work) in desired.iter().zip(places).zip(&work) {
+        let due = due(work, &mut verdicts);
+        let result = match held {
+            Ok(held) => provide(client, &found, source, held, due, &mut shared).await?,
             Err(error) => Err(error),
         };
         results.push((source.name.clone(), result));
     }
-    let cluster = place.cluster.to_string();
-    let names = |sources: &mut dyn Iterator<Item = &SourceName>| -> HashSet<String> {
-        sources.map(ToString::to_string).collect()
-    };
-    let desired = names(&mut desired.iter().map(|source| &source.name));
-    let kept = names(&mut kept.iter());
-    let (kept, others): (Vec<_>, Vec<_>) = found
-        .rows
-        .into_iter()
-        .filter(|row| !row.removed && row.cluster == cluster && !desired.contains(&row.source))
-        .partition(|row| kept.contains(&row.source));
-    for step in make_leaves(client, &kept, place.occasion).await?.changed {
+    let (kept, others) = undesired(found, place.cluster, desired, kept);
+    for step in buckets::make_leaves(client, &kept, place.occasion)
+        .await?
+        .changed
+    {
         tracing::info!(step, "made a partition of a source that cannot be read");
     }
     remove(client, &others).await?;
     Ok(results)
 }
 
-/// The bucket of each desired source, a new one for a source that is new.
-async fn claim_buckets(
+/// What was done for each shared bucket and not told yet, or why it could not be done.
+type SharedResults = BTreeMap<i32, Result<Report, String>>;
+
+/// Does what is due of one source. The outer error ends the run, the inner one this source.
+async fn provide(
+    client: &Client,
+    found: &Found,
+    source: &DesiredSource,
+    held: Held,
+    due: Vec<&Work>,
+    shared: &mut SharedResults,
+) -> Result<Result<Provisioned, SourceError>, Error> {
+    let mut report = match shared.get_mut(&held.bucket.number) {
+        Some(Err(reason)) => {
+            let reason = reason.clone();
+            return Ok(Err(SourceError::SharedBucket { reason }));
+        }
+        Some(Ok(of_bucket)) => take(of_bucket),
+        None => Report::default(),
+    };
+    let done = run_all(client, due).await?;
+    Ok(done.map(|(of_source, refused)| {
+        report.absorb(of_source);
+        let Report { changed, pending } = report;
+        let relation = source.schema.events();
+        let mut warnings =
+            work::readers(held.number, &relation, None, source).warnings(&found.roles);
+        warnings.extend(refused);
+        Provisioned {
+            bucket: held.bucket.number,
+            relation,
+            changed,
+            pending,
+            warnings,
+        }
+    }))
+}
+
+/// The sources of the cluster that are served by the catalog and not desired: those that are kept,
+/// and those that are gone.
+fn undesired(
+    found: Found,
+    cluster: &ClusterName,
+    desired: &[DesiredSource],
+    kept: &[SourceName],
+) -> (Vec<SourceRow>, Vec<SourceRow>) {
+    let cluster = cluster.to_string();
+    let names = |sources: &mut dyn Iterator<Item = &SourceName>| -> HashSet<String> {
+        sources.map(ToString::to_string).collect()
+    };
+    let desired = names(&mut desired.iter().map(|source| &source.name));
+    let kept = names(&mut kept.iter());
+    let served =
+        |row: &SourceRow| !row.removed && row.cluster == cluster && !desired.contains(&row.source);
+    let rows = found.holdings.rows.into_iter().filter(served);
+    rows.partition(|row| kept.contains(&row.source))
+}
+
+/// The place of each desired source, a new one for a source that is new.
+async fn claim_places(
     client: &Client,
     place: Place<'_>,
-    found: &Found,
+    found: &mut Found,
     desired: &[DesiredSource],
-) -> Result<Vec<Result<i32, SourceError>>, Error> {
+) -> Result<Vec<Result<Held, SourceError>>, Error> {
+    let is_new = |claim: &Result<Claim, SourceError>| matches!(claim, Ok(Claim::New));
     let mut claims = Vec::with_capacity(desired.len());
     for source in desired {
-        let claim = found.judge(place, source, &found.rows);
-        claims.push(record(client, place.cluster, source, claim).await?);
+        let claim = found.judge(place, source, &found.holdings);
+        let claim = record(client, place.cluster, source, claim).await?;
+        if is_new(&claim) {
+            found.holdings.reserve(place.cluster, source);
+        }
+        claims.push(claim);
     }
-    let is_new = |claim: &Result<Claim, SourceError>| matches!(claim, Ok(Claim::New));
     // Another process may have taken a name between the look and the record; who has it now, has
     // it.
     let recorded = if claims.iter().any(is_new) {
-        catalog::sources(client).await?
+        Holdings::new(catalog::sources(client).await?, Vec::new())
     } else {
-        Vec::new()
+        Holdings::default()
     };
-    let bucket = |source: &DesiredSource, claim| match claim {
-        Claim::Held(bucket) => Ok(bucket),
+    let held = |source: &DesiredSource, claim| match claim {
+        Claim::Held(held) => Ok(held),
         Claim::New => match found.judge(place, source, &recorded)? {
-            Claim::Held(bucket) => Ok(bucket),
+            Claim::Held(held) => Ok(held),
             Claim::New => {
                 let doing = format!("record source {}", source.name);
                 Err(SourceError::Database(Box::new(Error::Locked { doing })))
@@ -203,41 +241,8 @@ async fn claim_buckets(
     };
     let claims = desired.iter().zip(claims);
     Ok(claims
-        .map(|(source, claim)| claim.and_then(|claim| bucket(source, claim)))
+        .map(|(source, claim)| claim.and_then(|claim| held(source, claim)))
         .collect())
-}
-
-/// Leaves ahead for every source that is served.
-pub(crate) async fn maintain(client: &Client, occasion: Occasion) -> Result<Report, Error> {
-    let mut rows = catalog::sources(client).await?;
-    rows.retain(|row| !row.removed);
-    make_leaves(client, &rows, occasion).await
-}
-
-/// Leaves ahead, as the catalog knows these sources.
-async fn make_leaves(
-    client: &Client,
-    rows: &[SourceRow],
-    occasion: Occasion,
-) -> Result<Report, Error> {
-    let buckets: Vec<i32> = rows.iter().map(|row| row.bucket).collect();
-    let ranges = catalog::ranges(client, &buckets).await?;
-    let leaves = |row: &SourceRow| {
-        let taken = ranges.get(&row.bucket).map_or(&[][..], Vec::as_slice);
-        partitions::leaves(row.bucket, row.partition_by, occasion, taken)
-    };
-    let steps: Vec<_> = rows.iter().flat_map(leaves).collect();
-    let verdicts = needed(client, &steps.iter().collect::<Vec<_>>()).await?;
-    let (mut report, mut failure) = (Report::default(), None);
-    for (step, _) in steps.iter().zip(verdicts).filter(|(_, needed)| *needed) {
-        match run(client, step).await {
-            Ok(outcome) => report.add(step, outcome),
-            // The other sources still get theirs.
-            Err(error) if error.is_local() => failure = failure.or(Some(error)),
-            Err(error) => return Err(error),
-        }
-    }
-    failure.map_or(Ok(report), Err)
 }
 
 /// Writes a new source into the catalog. The outer error ends the run, the inner one this source.
@@ -250,7 +255,7 @@ async fn record(
     if !matches!(claim, Ok(Claim::New)) {
         return Ok(claim);
     }
-    let step = claim::record_new(cluster, source);
+    let step = record::record_new(cluster, source);
     match run_or_fail(client, &step).await {
         Ok(_) => Ok(claim),
         Err(error) if error.is_local() => Ok(Err(SourceError::Database(Box::new(error)))),
@@ -258,120 +263,9 @@ async fn record(
     }
 }
 
-/// Everything that a source may need that may have been here before.
-fn existing_work(
-    place: Place<'_>,
-    found: &Found,
-    source: &DesiredSource,
-    bucket: i32,
-    taken: &[Range],
-) -> Vec<Work> {
-    let recorded = found.rows.iter().find(|row| row.bucket == bucket);
-    let partition_by = source
-        .partition_by
-        .or(recorded.map(|row| row.partition_by))
-        .unwrap_or(NEW_PARTITION_BY);
-    let leaves = partitions::leaves(bucket, partition_by, place.occasion, taken);
-    let mut all = vec![Work::Essential(partitions::finish_detach(
-        EVENTS,
-        &partitions::bucket_table(bucket),
-    ))];
-    all.extend(work(place, source, bucket, leaves, &found.roles));
-    let relation = source.schema.events();
-    let revocations =
-        readers(bucket, &relation, None, source).revocations(&found.given, place.database);
-    all.extend(revocations.into_iter().map(Work::Reader));
-    let current = claim::record_current(bucket, place.cluster, source);
-    all.push(Work::Deferrable(current));
-    all
-}
-
-/// What a source needs that is new, in a fixed order, once it has its bucket.
-pub(crate) fn new_source(
-    place: Place<'_>,
-    source: &DesiredSource,
-    bucket: i32,
-    existing_roles: &Marks,
-) -> Vec<Step> {
-    let partition_by = source.partition_by.unwrap_or(NEW_PARTITION_BY);
-    let leaves = partitions::leaves(bucket, partition_by, place.occasion, &[]);
-    let work = work(place, source, bucket, leaves, existing_roles);
-    work.iter().map(|work| work.step().clone()).collect()
-}
-
-/// Everything that a source has, storage first: a relation that can be seen can be read.
-fn work(
-    place: Place<'_>,
-    source: &DesiredSource,
-    bucket: i32,
-    leaves: Vec<Step>,
-    existing_roles: &Marks,
-) -> Vec<Work> {
-    let DesiredSource {
-        name,
-        schema,
-        body,
-        header_columns,
-        ..
-    } = source;
-    let relation = schema.events();
-    let schema_step = create_schema(schema.as_str(), &claim::mark(name), place.database);
-    let mut work = vec![
-        Work::Essential(schema_step),
-        Work::Essential(partitions::create_bucket(bucket, name)),
-    ];
-    work.extend(leaves.into_iter().map(Work::Deferrable));
-    work.push(Work::Essential(partitions::attach_bucket(bucket)));
-    let view = EventsView::new(name, relation.clone(), bucket, *body, header_columns);
-    let view_step = view.create_or_replace();
-    work.push(Work::View(view, view_step));
-    let group = place.reader_group(source);
-    if group.is_some() {
-        let steps = roles::reader_group(place.database, &relation);
-        work.extend(steps.into_iter().map(Work::Deferrable));
-    }
-    let grants = readers(bucket, &relation, group.as_ref(), source).grants(existing_roles);
-    work.extend(grants.into_iter().map(Work::Reader));
-    work
-}
-
-fn readers<'a>(
-    bucket: i32,
-    relation: &'a RelationName,
-    group: Option<&'a Role>,
-    source: &'a DesiredSource,
-) -> Readers<'a> {
-    Readers {
-        bucket,
-        relation,
-        group,
-        listed: &source.readers,
-    }
-}
-
-/// Does one source's work, and says what could not be done for its readers. The outer error ends
-/// the run, the inner one this source.
-async fn run_all<'a>(
-    client: &Client,
-    work: impl Iterator<Item = &'a Work>,
-) -> Result<Result<(Report, Vec<String>), SourceError>, Error> {
-    let (mut report, mut warnings) = (Report::default(), Vec::new());
-    for item in work {
-        match (item.run(client).await, item) {
-            (Ok(done), _) => report.absorb(done),
-            (Err(error), Work::Reader(_)) if error.is_local() => warnings.push(chain(&error)),
-            (Err(error), _) if error.is_local() => {
-                return Ok(Err(SourceError::Database(Box::new(error))));
-            }
-            (Err(error), _) => return Err(error),
-        }
-    }
-    Ok(Ok((report, warnings)))
-}
-
 /// Marks as removed what nobody asks for any more.
 async fn remove(client: &Client, rows: &[SourceRow]) -> Result<(), Error> {
-    let steps: Vec<_> = rows.iter().map(claim::record_removed).collect();
+    let steps: Vec<_> = rows.iter().map(record::record_removed).collect();
     for step in run_needed(client, &steps).await?.changed {
         tracing::info!(step, "changed the catalog");
     }

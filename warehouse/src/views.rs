@@ -17,15 +17,22 @@ use trunkline_model::request::BodyFormat;
 
 use crate::apply::{CURRENT_ROLE, run};
 use crate::catalog;
+use crate::claim::Held;
 use crate::error::{Error, dependants};
 use crate::partitions::bucket_table;
+use crate::shared;
 use crate::step::{PendingReason, Report, Step, Test};
 
 /// The view of one source, as it is to be.
 #[derive(Debug)]
 pub(crate) struct EventsView {
     relation: RelationName,
-    bucket: i32,
+    /// The source's number.
+    number: i32,
+    /// Where its rows are: `trunkline_data.bucket_7`, with a condition where it is shared.
+    rows: String,
+    /// Options of the view: ` WITH …`, or nothing.
+    options: &'static str,
     /// The type of `body`.
     body_type: &'static str,
     /// `SELECT …`.
@@ -37,15 +44,15 @@ pub(crate) struct EventsView {
 impl EventsView {
     /// Lays the view out: the columns of the model, then one per header.
     ///
-    /// It reads the bucket's table, which holds this source's rows alone. There is no
+    /// It reads the bucket's table. One that holds this source's rows alone has no
     /// `WHERE source = …` for that reason and for another: a view that hides rows has to be a
-    /// `security_barrier`, under which the planner may not use an index for the reader's conditions
-    /// on jsonb. The view runs with its owner's rights (the default), readers need none on the
-    /// table.
+    /// `security_barrier`, or a reader's function would be shown the hidden ones, and under it the
+    /// planner may not use an index for the reader's conditions on jsonb. The view runs with its
+    /// owner's rights (the default), readers need none on the table.
     pub(crate) fn new(
         source: &SourceName,
         relation: RelationName,
-        bucket: i32,
+        held: Held,
         body: BodyFormat,
         headers: &[HeaderColumn],
     ) -> Self {
@@ -94,14 +101,20 @@ impl EventsView {
             });
             comment(&header.column, &format!("Request header {}.", header.name));
         }
-        let query = format!(
-            "SELECT\n  {}\nFROM {}",
-            selected.join(",\n  "),
-            bucket_table(bucket)
-        );
+        let table = bucket_table(held.bucket.number);
+        let (rows, options) = if held.bucket.is_shared {
+            let condition = shared::of_source(&source.to_string());
+            let rows = format!("{table}\nWHERE {condition}");
+            (rows, " WITH (security_barrier = true)")
+        } else {
+            (table, "")
+        };
+        let query = format!("SELECT\n  {}\nFROM {rows}", selected.join(",\n  "));
         Self {
             relation,
-            bucket,
+            number: held.number,
+            rows,
+            options,
             body_type,
             query,
             comments: comments.join(";\n"),
@@ -111,7 +124,10 @@ impl EventsView {
     /// Creates the view, or replaces it by one that has the same columns and perhaps more.
     pub(crate) fn create_or_replace(&self) -> Step {
         let name = self.relation.quoted();
-        let sql = format!("CREATE OR REPLACE VIEW {name} AS\n{}", self.query);
+        let sql = format!(
+            "CREATE OR REPLACE VIEW {name}{} AS\n{}",
+            self.options, self.query
+        );
         self.step(&sql, "")
     }
 
@@ -125,14 +141,17 @@ impl EventsView {
                 format!("GRANT {privilege} ON {name} TO {grantee}{option};\n")
             })
             .collect();
-        let sql = format!("DROP VIEW {name};\nCREATE VIEW {name} AS\n{}", self.query);
+        let sql = format!(
+            "DROP VIEW {name};\nCREATE VIEW {name}{} AS\n{}",
+            self.options, self.query
+        );
         self.step(&sql, &grants)
     }
 
     fn step(&self, create: &str, grants: &str) -> Step {
         let Self {
             relation,
-            bucket,
+            number,
             comments,
             ..
         } = self;
@@ -144,11 +163,11 @@ impl EventsView {
                  ON n.nspname = s.schema JOIN pg_class c ON c.relnamespace = n.oid \
                  WHERE s.bucket = $1::integer AND s.events_fingerprint = $2 \
                  AND c.relname = $3 AND c.relkind = 'v')",
-                [&bucket.to_string(), &fingerprint, &relation.name],
+                [&number.to_string(), &fingerprint, &relation.name],
             ),
             sql: format!(
                 "{create};\n{grants}{comments};\n\
-                 UPDATE trunkline.sources SET events_fingerprint = {} WHERE bucket = {bucket}",
+                 UPDATE trunkline.sources SET events_fingerprint = {} WHERE bucket = {number}",
                 quote_literal(&fingerprint)
             ),
             fix: format!("ALTER VIEW {} OWNER TO {CURRENT_ROLE}", relation.quoted()),
@@ -209,7 +228,7 @@ impl EventsView {
         let Some(found) = found.filter(|found| found != self.body_type) else {
             return Ok(());
         };
-        let sql = format!("SELECT EXISTS (SELECT FROM {})", bucket_table(self.bucket));
+        let sql = format!("SELECT EXISTS (SELECT FROM {})", self.rows);
         let rows = client
             .query_one(&sql, &[])
             .await
@@ -228,9 +247,21 @@ impl EventsView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::partitions::Bucket;
+    use crate::ranges::PartitionBy;
 
     fn view(headers: &[(&str, &str)]) -> EventsView {
         view_of(BodyFormat::Json, headers, false)
+    }
+
+    fn held(is_shared: bool) -> Held {
+        let bucket = Bucket {
+            number: 7,
+            by: PartitionBy::Day,
+            is_shared,
+        };
+        let number = if is_shared { 8 } else { 7 };
+        Held { number, bucket }
     }
 
     fn view_of(body: BodyFormat, headers: &[(&str, &str)], bytes: bool) -> EventsView {
@@ -246,7 +277,7 @@ mod tests {
         EventsView::new(
             &"default/shop".parse().unwrap(),
             schema.events(),
-            7,
+            held(false),
             body,
             &headers,
         )
@@ -289,6 +320,32 @@ mod tests {
              \"header_values\" ->> 'it''s' AS \"we\"\"ird\"\n\
              FROM trunkline_data.bucket_7"
         );
+    }
+
+    #[test]
+    fn a_view_of_a_shared_bucket_shows_its_source_alone_and_is_a_barrier() {
+        let schema: trunkline_model::names::SchemaName = "shop".parse().unwrap();
+        let view = EventsView::new(
+            &"default/shop".parse().unwrap(),
+            schema.events(),
+            held(true),
+            BodyFormat::Json,
+            &[],
+        );
+        for sql in [view.create_or_replace().sql, view.recreate(&[]).sql] {
+            assert!(
+                sql.contains("VIEW \"shop\".\"events\" WITH (security_barrier = true) AS\nSELECT"),
+                "{sql}"
+            );
+            assert!(
+                sql.contains(
+                    "FROM trunkline_data.bucket_7\n\
+                     WHERE \"source\" COLLATE \"C\" = 'default/shop';"
+                ),
+                "{sql}"
+            );
+            assert!(sql.ends_with("WHERE bucket = 8"), "{sql}");
+        }
     }
 
     #[test]

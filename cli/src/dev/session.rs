@@ -210,6 +210,7 @@ impl Session {
                 readers: Vec::new(),
                 retention_days: source.retention_days,
                 partition_by: Some(source.partition_by),
+                storage: Some(source.storage),
             })
             .collect()
     }

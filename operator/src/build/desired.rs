@@ -20,6 +20,7 @@ pub fn desired_source(
         readers: readers(cluster_readers, &source.readers),
         retention_days: source.retention_days,
         partition_by: Some(source.partition_by),
+        storage: Some(source.storage),
     }
 }
 

@@ -159,6 +159,7 @@ pub(super) fn desired_sources(
                 // What an invalid spec says of it may be the mistake.
                 retention_days: None,
                 partition_by: None,
+                storage: None,
             })
         }
     };

@@ -66,6 +66,15 @@ impl Removals {
     }
 }
 
+/// What a removal has left for later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leftovers {
+    /// Nothing.
+    None,
+    /// Rows in a shared bucket, which nobody sees any more.
+    Rows,
+}
+
 impl Keeper {
     /// Drops a source, and tells how it went. Fails when nobody is left to be told.
     pub(super) async fn remove(
@@ -73,19 +82,24 @@ impl Keeper {
         wanted: Option<&Wanted>,
         source: SourceName,
         until: Instant,
-    ) -> Result<(), SendError<ClusterName>> {
+    ) -> Result<Leftovers, SendError<ClusterName>> {
         let result = self.drop_source(wanted, &source, until).await;
-        self.removals.tell(source, until, result);
-        self.changed.send(self.cluster.clone())
+        let leftovers = match result {
+            Ok(true) => Leftovers::Rows,
+            _ => Leftovers::None,
+        };
+        self.removals.tell(source, until, result.map(|_| ()));
+        self.changed.send(self.cluster.clone())?;
+        Ok(leftovers)
     }
 
-    /// Drops a source's rows and relations.
+    /// Drops a source's rows and relations. Returns whether rows are left that nobody sees.
     async fn drop_source(
         &mut self,
         wanted: Option<&Wanted>,
         source: &SourceName,
         until: Instant,
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         let Some(wanted) = wanted else {
             return Err("the database is not known".to_owned());
         };
@@ -101,7 +115,9 @@ impl Keeper {
             None
         };
         match ended {
-            Some(result) => result.map(|_| ()).map_err(|error| chain(&error)),
+            Some(result) => result
+                .map(|dropped| dropped.leaves_rows)
+                .map_err(|error| chain(&error)),
             None => {
                 // With the connection, what it may still do ends.
                 self.warehouse = None;

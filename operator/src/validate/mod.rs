@@ -25,7 +25,7 @@ use trunkline_model::limits::RateLimit;
 use trunkline_model::names::{ClusterName, SchemaName, SourceName};
 use trunkline_model::request::{BodyFormat, HttpPolicy};
 use trunkline_model::verification::Verification;
-use trunkline_warehouse::PartitionBy;
+use trunkline_warehouse::{PartitionBy, Storage};
 
 use crate::manifests::{Located, Manifests};
 use crate::problem::{Collector, Problem, Problems};
@@ -129,6 +129,8 @@ pub struct Source {
     pub retention_days: Option<NonZeroU16>,
     /// How long a time each partition of its rows holds.
     pub partition_by: PartitionBy,
+    /// Whether it has partitions of its own.
+    pub storage: Storage,
     /// What becomes of its rows when it is deleted.
     pub deletion_policy: DeletionPolicy,
     /// Why it cannot be served although it is valid.

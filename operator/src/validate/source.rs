@@ -81,6 +81,7 @@ pub(super) fn validate(
             readers: spec.readers.clone(),
             retention_days,
             partition_by,
+            storage: storage::storage(spec.storage),
             deletion_policy: spec.deletion_policy,
             unavailable: if spec.suspend {
                 Some(suspended(name, located))

@@ -1,8 +1,9 @@
-//! How a source's rows are stored: for how long, and in partitions of which width.
+//! How a source's rows are stored: for how long, in partitions of which width, and whether these are
+//! its own.
 
 use std::num::NonZeroU16;
 
-use trunkline_warehouse::PartitionBy;
+use trunkline_warehouse::{PartitionBy, Storage};
 
 use crate::problem::Collector;
 
@@ -61,6 +62,14 @@ pub(super) fn partition_by(
         Some(trunkline_crds::PartitionBy::Day) => PartitionBy::Day,
         Some(trunkline_crds::PartitionBy::Month) => PartitionBy::Month,
         None => PartitionBy::for_retention(retention_days),
+    }
+}
+
+/// Whose the partitions are.
+pub(super) fn storage(spec: trunkline_crds::Storage) -> Storage {
+    match spec {
+        trunkline_crds::Storage::Dedicated => Storage::Dedicated,
+        trunkline_crds::Storage::Shared => Storage::Shared,
     }
 }
 

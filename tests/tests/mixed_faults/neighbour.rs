@@ -52,6 +52,7 @@ impl Neighbour {
             readers: Vec::new(),
             retention_days: None,
             partition_by: None,
+            storage: None,
         };
         let warehouse = Warehouse::connect(url).await.unwrap();
         let task = tokio::spawn(work(warehouse, desired, Arc::clone(&stop)));

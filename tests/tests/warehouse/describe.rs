@@ -1,7 +1,7 @@
 //! The description of what would be done: run by hand, it leaves nothing to do.
 
 use trunkline_model::secret::SecretBytes;
-use trunkline_warehouse::{Report, Roles, describe};
+use trunkline_warehouse::{DesiredSource, Report, Roles, Storage, describe};
 
 use crate::harness::*;
 
@@ -29,7 +29,16 @@ async fn what_is_described_is_what_is_done() {
             (provided, loader),
         ][number]
             .clone();
-        let mut desired = [source_with("shop", &["x-shop"]), source("web")];
+        let sharing = |name| DesiredSource {
+            storage: Some(Storage::Shared),
+            ..source(name)
+        };
+        let mut desired = [
+            source_with("shop", &["x-shop"]),
+            source("web"),
+            sharing("small"),
+            sharing("smaller"),
+        ];
         desired[1].readers = vec![analyst];
         let today = "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD')";
         let today = value(&admin, today).await.parse().unwrap();
@@ -50,7 +59,7 @@ async fn what_is_described_is_what_is_done() {
             .ensure_sources(&main, &desired, &[], Some(&roles))
             .await
             .unwrap();
-        for (bucket, (_, result)) in (1..).zip(results) {
+        for (bucket, (_, result)) in [1, 2, 3, 3].into_iter().zip(results) {
             let found = result.unwrap();
             assert_eq!(found.bucket, bucket);
             assert_eq!(

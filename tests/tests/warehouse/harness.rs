@@ -129,6 +129,7 @@ pub(crate) fn source(name: &str) -> DesiredSource {
         readers: Vec::new(),
         retention_days: None,
         partition_by: Some(PartitionBy::Day),
+        storage: None,
     }
 }
 

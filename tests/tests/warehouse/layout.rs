@@ -157,8 +157,9 @@ async fn an_unchanged_desire_costs_the_same_few_queries_for_any_number_of_source
         }
         costs.push(queries() - before);
     }
-    // Version, settings and clock; catalog, schemas, roles and rights; partitions; one comparison.
-    assert_eq!(costs, [9, 9]);
+    // Version, settings and clock; catalog, shared buckets, schemas, roles and rights; partitions; one
+    // comparison.
+    assert_eq!(costs, [10, 10]);
     server.stop().await;
 }
 
@@ -226,6 +227,7 @@ async fn an_older_layout_is_migrated_and_keeps_its_rows() {
             "create trunkline.frozen_partitions (layout version 5)",
             "create trunkline.source_statistics (layout version 6)",
             "create trunkline.rejections (layout version 7)",
+            "create trunkline.shared_buckets (layout version 8)",
             "add column body_text to trunkline.events",
             "add column raw to trunkline.events",
             "add column body_text to trunkline_data.bucket_2",
@@ -337,7 +339,7 @@ async fn someone_elses_schema_of_our_name_is_left_alone_until_it_is_handed_over(
         let (_, fix) = error.split_once("run: ").unwrap();
         admin.batch_execute(fix).await.unwrap();
         warehouse.ensure_layout().await.unwrap();
-        assert_eq!(tree(&admin).await.len(), 10);
+        assert_eq!(tree(&admin).await.len(), 11);
     }
 }
 
@@ -397,7 +399,8 @@ async fn a_layout_whose_creation_was_cut_short_is_completed() {
             "DROP VIEW trunkline.webhook_sources, trunkline.source_statistics, \
              trunkline.rejections; \
              DROP TABLE trunkline_data.rejections, trunkline.dropped_partitions, \
-             trunkline.frozen_partitions, trunkline.readers, trunkline.sources, trunkline.events; \
+             trunkline.frozen_partitions, trunkline.readers, trunkline.sources, \
+             trunkline.shared_buckets, trunkline.events; \
              DELETE FROM trunkline.layout",
         )
         .await

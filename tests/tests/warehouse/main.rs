@@ -17,6 +17,7 @@ mod rejections;
 mod removal;
 mod retention;
 mod roles;
+mod shared;
 mod sources;
 mod statistics;
 mod upkeep;

@@ -45,7 +45,7 @@ async fn the_owner_sees_how_much_each_source_has_and_nobody_else_does() {
         "SELECT count(*) FROM pg_inherits WHERE inhparent <> 'trunkline.events'::regclass";
     let partitions = value(&admin, partitions).await.parse().unwrap();
     let census = Census {
-        sources: 2,
+        buckets: 2,
         partitions,
     };
     assert_eq!(warehouse.census().await.unwrap(), census);

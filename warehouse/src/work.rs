@@ -1,0 +1,200 @@
+//! What a source needs, as steps, and what it means when one of them cannot be done.
+
+use tokio_postgres::Client;
+use trunkline_model::names::{RelationName, SourceName};
+
+use crate::apply::{run, run_or_fail};
+use crate::catalog::Marks;
+use crate::claim::{self, Held};
+use crate::error::{Error, chain};
+use crate::found::{Found, Place};
+use crate::layout::{EVENTS, create_schema};
+use crate::partitions::{self, Bucket, Occasion};
+use crate::ranges::Range;
+use crate::readers::Readers;
+use crate::record;
+use crate::roles::{self, Role};
+use crate::source_error::SourceError;
+use crate::sources::DesiredSource;
+use crate::step::{Report, Step};
+use crate::views::EventsView;
+
+/// One step of a source, and what it means when others hold its lock.
+pub(crate) enum Work {
+    /// Nothing can be stored without it: the source fails.
+    Essential(Step),
+    /// It can come later.
+    Deferrable(Step),
+    /// It can come later, and there is more than one way to do it.
+    View(EventsView, Step),
+    /// A listed reader's, whose trouble is a warning.
+    Reader(Step),
+}
+
+impl Work {
+    pub(crate) fn step(&self) -> &Step {
+        match self {
+            Self::Essential(step)
+            | Self::Deferrable(step)
+            | Self::View(_, step)
+            | Self::Reader(step) => step,
+        }
+    }
+
+    async fn run(&self, client: &Client) -> Result<Report, Error> {
+        match self {
+            Self::Essential(step) => run_or_fail(client, step).await,
+            Self::Deferrable(step) | Self::Reader(step) => {
+                Ok(Report::of(step, run(client, step).await?))
+            }
+            Self::View(view, _) => view.ensure(client).await,
+        }
+    }
+}
+
+/// Everything that a bucket may need that several sources share.
+pub(crate) fn shared_bucket(bucket: Bucket, occasion: Occasion, taken: &[Range]) -> Vec<Work> {
+    let table = partitions::bucket_table(bucket.number);
+    let mut work = vec![Work::Essential(partitions::finish_detach(EVENTS, &table))];
+    work.extend(tables(bucket, None, occasion, taken));
+    work
+}
+
+/// What a bucket needs that is new and that several sources will share.
+pub(crate) fn new_shared_bucket(bucket: Bucket, occasion: Occasion) -> Vec<Step> {
+    let work = tables(bucket, None, occasion, &[]);
+    work.iter().map(|work| work.step().clone()).collect()
+}
+
+/// The tables of a bucket, of one source or of several: attached last.
+fn tables(
+    bucket: Bucket,
+    source: Option<&SourceName>,
+    occasion: Occasion,
+    taken: &[Range],
+) -> Vec<Work> {
+    let create = partitions::create_bucket(bucket.number, source);
+    let leaves = partitions::leaves(bucket, occasion, taken);
+    let mut work = vec![Work::Essential(create)];
+    work.extend(leaves.into_iter().map(Work::Deferrable));
+    work.push(Work::Essential(partitions::attach_bucket(bucket.number)));
+    work
+}
+
+/// Everything that a source may need that may have been here before.
+pub(crate) fn of_source(
+    place: Place<'_>,
+    found: &Found,
+    source: &DesiredSource,
+    held: Held,
+    taken: &[Range],
+) -> Vec<Work> {
+    let Held { number, mut bucket } = held;
+    let mut all = Vec::new();
+    if !bucket.is_shared {
+        bucket.by = source.partition_by.unwrap_or(bucket.by);
+        let table = partitions::bucket_table(bucket.number);
+        all.push(Work::Essential(partitions::finish_detach(EVENTS, &table)));
+    }
+    let held = Held { number, bucket };
+    all.extend(steps(place, source, held, taken, &found.roles));
+    let relation = source.schema.events();
+    let given = found.given.get(&number).map_or(&[][..], Vec::as_slice);
+    let revocations = readers(number, &relation, None, source).revocations(given, place.database);
+    all.extend(revocations.into_iter().map(Work::Reader));
+    let current = record::record_current(number, place.cluster, source);
+    all.push(Work::Deferrable(current));
+    all
+}
+
+/// What a source needs that is new, in a fixed order, once it has its place.
+pub(crate) fn new_source(
+    place: Place<'_>,
+    source: &DesiredSource,
+    held: Held,
+    existing_roles: &Marks,
+) -> Vec<Step> {
+    let work = steps(place, source, held, &[], existing_roles);
+    work.iter().map(|work| work.step().clone()).collect()
+}
+
+/// Everything that a source has, storage of its own first: a relation that can be seen can be read.
+fn steps(
+    place: Place<'_>,
+    source: &DesiredSource,
+    held: Held,
+    taken: &[Range],
+    existing_roles: &Marks,
+) -> Vec<Work> {
+    let DesiredSource {
+        name,
+        schema,
+        body,
+        header_columns,
+        ..
+    } = source;
+    let Held { number, bucket } = held;
+    let relation = schema.events();
+    let mark = claim::mark(name);
+    let schema_step = create_schema(schema.as_str(), &mark, place.database);
+    let mut work = vec![Work::Essential(schema_step)];
+    if !bucket.is_shared {
+        work.extend(tables(bucket, Some(name), place.occasion, taken));
+    }
+    let view = EventsView::new(name, relation.clone(), held, *body, header_columns);
+    let view_step = view.create_or_replace();
+    work.push(Work::View(view, view_step));
+    let group = place.reader_group(source);
+    if group.is_some() {
+        let steps = roles::reader_group(place.database, &relation);
+        work.extend(steps.into_iter().map(Work::Deferrable));
+    }
+    let grants = readers(number, &relation, group.as_ref(), source).grants(existing_roles);
+    work.extend(grants.into_iter().map(Work::Reader));
+    work
+}
+
+/// Those who are to read the source of that number.
+pub(crate) fn readers<'a>(
+    number: i32,
+    relation: &'a RelationName,
+    group: Option<&'a Role>,
+    source: &'a DesiredSource,
+) -> Readers<'a> {
+    Readers {
+        number,
+        relation,
+        group,
+        listed: &source.readers,
+    }
+}
+
+/// What of some work is to be done, by the next verdicts, one for each step.
+pub(crate) fn due<'a>(
+    work: &'a [Work],
+    verdicts: &mut impl Iterator<Item = bool>,
+) -> Vec<&'a Work> {
+    work.iter()
+        .filter(|_| verdicts.next().unwrap_or_default())
+        .collect()
+}
+
+/// Does one source's work, and says what could not be done for its readers. The outer error ends
+/// the run, the inner one this source.
+pub(crate) async fn run_all(
+    client: &Client,
+    work: Vec<&Work>,
+) -> Result<Result<(Report, Vec<String>), SourceError>, Error> {
+    let (mut report, mut warnings) = (Report::default(), Vec::new());
+    for item in work {
+        match (item.run(client).await, item) {
+            (Ok(done), _) => report.absorb(done),
+            (Err(error), Work::Reader(_)) if error.is_local() => warnings.push(chain(&error)),
+            (Err(error), _) if error.is_local() => {
+                return Ok(Err(SourceError::Database(Box::new(error))));
+            }
+            (Err(error), _) => return Err(error),
+        }
+    }
+    Ok(Ok((report, warnings)))
+}
