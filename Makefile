@@ -77,6 +77,12 @@ bench: ## the ingester's speed beside a bare program and fastify (25 minutes; PA
 	cargo build --release --locked $(BENCH_PACKAGES)
 	$(BENCH) --pairs $(PAIRS) --seconds $(SECONDS_PER_RUN)
 
+.PHONY: capacity
+capacity: ## what a database pays for many sources, dedicated and shared (long; CAPACITY="--help" for less)
+	@scripts/install
+	cargo build --release --locked -p trunkline-bench --bin trunkline-capacity
+	$(TARGET_DIR)/release/trunkline-capacity $(CAPACITY)
+
 .PHONY: profile
 profile: ## where a run at full load spends processor time, by perf
 	@scripts/install profile
