@@ -44,7 +44,7 @@ use rejections::Recorder;
 use request::Trace;
 use server::{Connections, Server, Tls};
 
-pub use server::{CertificateError, Timeouts, TlsError, TlsFiles, raise_descriptor_limit};
+pub use server::{Timeouts, TlsError, TlsFiles, raise_descriptor_limit};
 
 /// How long requests may take to end after a stop was asked for. Below the 30 s that Kubernetes
 /// waits before it kills.

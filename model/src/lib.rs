@@ -4,6 +4,7 @@
 //! Invariant: pure. No I/O, no async, no Kubernetes, no database client; a value of this crate can
 //! be built and compared in a unit test.
 
+pub mod certificate;
 pub mod columns;
 pub mod database;
 pub mod document;

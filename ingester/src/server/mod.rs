@@ -5,7 +5,6 @@
 //! Invariant: a stop answers every request whose connection the kernel had accepted, and closes no
 //! connection with a request on it before its deadline.
 
-mod certificate;
 mod connection;
 mod connections;
 mod descriptors;
@@ -33,7 +32,6 @@ use tracing::warn;
 
 use refuse::Refuser;
 
-pub use certificate::CertificateError;
 pub(crate) use connections::Connections;
 pub use descriptors::raise_descriptor_limit;
 pub(crate) use descriptors::room as descriptors_room;

@@ -14,9 +14,9 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
+use trunkline_model::certificate::{Certificate, CertificateError, Pem};
 use trunkline_model::secret::SecretBytes;
 
-use super::certificate::{Certificate, CertificateError, Pem};
 use crate::events::{CertificateLoaded, CertificateRefused, Events, chain};
 use crate::instance::Instance;
 use crate::poll::Poll;
@@ -43,14 +43,23 @@ pub enum TlsError {
         source: io::Error,
     },
     /// The files hold no pair.
-    #[error(transparent)]
-    Certificate(#[from] CertificateError),
+    #[error("{} {error}", if error.is_about_key() { "--tls-key" } else { "--tls-cert" })]
+    Certificate {
+        /// Of which of the two, and why.
+        error: CertificateError,
+    },
     /// The thread that follows the files cannot be started.
     #[error("cannot start the thread that follows the certificate")]
     Watch(#[source] io::Error),
     /// rustls and its provider do not fit together.
     #[error("the TLS library supports no version of TLS")]
     Library,
+}
+
+impl From<CertificateError> for TlsError {
+    fn from(error: CertificateError) -> Self {
+        Self::Certificate { error }
+    }
 }
 
 /// Shows the certificate of the moment. Following its files ends when this is dropped.
@@ -122,7 +131,7 @@ impl Follower {
         }
         self.is_judged = true;
         let read = match &self.seen {
-            Ok(pem) => Certificate::read(pem).map_err(|error| error.to_string()),
+            Ok(pem) => Certificate::read(pem).map_err(|error| TlsError::from(error).to_string()),
             Err(error) => Err(error.clone()),
         };
         match read {
