@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::api::core::v1::{Affinity, EnvVar, ResourceRequirements, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{CaSecretRef, SecretRef};
+use crate::{CaSecretRef, PodMetadata, SecretRef, Tls};
 
 /// The names of hosts and of most objects (RFC 1123 subdomains).
-const IS_DNS_NAME: &str =
+pub(crate) const IS_DNS_NAME: &str =
     "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')";
 
 /// Where webhooks are received and which PostgreSQL they are written to.
@@ -89,6 +89,42 @@ pub struct WebhookClusterSpec {
     /// Kubernetes cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exposure: Option<Exposure>,
+    /// TLS between whoever connects to the ingesters and them. Without it they speak plain HTTP, and
+    /// TLS ends at the edge in front of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// Environment variables of the ingesters, such as those of OpenTelemetry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(
+        merge_strategy = ListMerge::Map(vec!["name".to_owned()]),
+        validation = Rule::new("self.all(it, !(it.name in ['POD_UID', 'HOSTNAME']))").message(
+            "env has POD_UID or HOSTNAME, by which an ingester knows its pod; remove it"
+        )
+    )]
+    pub env: Vec<EnvVar>,
+    /// Labels and annotations of the ingesters' pods, beside the operator's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_metadata: Option<PodMetadata>,
+    /// Labels that a node must have to run ingesters.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints of nodes that do not keep ingesters away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub tolerations: Vec<Toleration>,
+    /// Which nodes ingesters run on, and beside which pods. In any case they are spread over zones
+    /// and nodes where that is possible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+    /// The PriorityClass of the ingesters' pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub priority_class_name: Option<String>,
+    /// Secrets of the cluster's namespace with which the image is pulled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub image_pull_secrets: Vec<SecretRef>,
     /// Change nothing for this cluster and its sources, in Kubernetes or in the database, until
     /// this is false again. Ingesters go on as they are, and the status goes on telling about them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -276,7 +312,7 @@ pub struct WebhookClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Ready` always; `Reconciling`, `Stalled` and `Suspended` only while true; `DatabaseReady`,
-    /// `PodsReady`, `ConfigurationServed` say more.
+    /// `PodsReady`, `ConfigurationServed` say more, and with `spec.tls` `CertificateReady`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     pub conditions: Vec<Condition>,

@@ -14,6 +14,7 @@
 
 mod cluster;
 mod definitions;
+mod pods;
 mod reference;
 mod source;
 mod verification;
@@ -23,6 +24,7 @@ pub use cluster::{
     WebhookClusterSpec, WebhookClusterStatus,
 };
 pub use definitions::{GENERATED_FOLDERS, definitions, definitions_yaml};
+pub use pods::{PodMetadata, Tls};
 pub use reference::{CaSecretRef, SecretRef};
 pub use source::{
     Body, BodyFormat, ClusterRef, Cors, DeletionPolicy, HeaderColumn, IncludeHeaders, MAX_RATE,

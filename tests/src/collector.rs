@@ -48,9 +48,14 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Starts to listen.
+    /// Starts to listen for this machine alone.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        Self::start_at(Ipv4Addr::LOCALHOST).await
+    }
+
+    /// Starts to listen at an address of this machine.
+    pub async fn start_at(address: Ipv4Addr) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let spans = Arc::<Mutex<Vec<Received>>>::default();
         let taken = Arc::clone(&spans);

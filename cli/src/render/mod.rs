@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use trunkline_operator::build::{ObjectInputs, base_url};
+use trunkline_operator::build::{Listening, ObjectInputs, base_url};
 use trunkline_operator::manifests::Manifests;
 use trunkline_operator::validate::{Validated, validate};
 use trunkline_warehouse::Statement;
@@ -89,6 +89,7 @@ fn render(args: &RenderArgs, validated: &Validated) -> anyhow::Result<Rendered> 
             cluster,
             owner: None,
             image: cluster.image.as_deref().unwrap_or(&args.ingester_image),
+            listening: Listening::default(),
         };
         rendered.objects = Some(objects::objects(&inputs)?);
     }
@@ -99,7 +100,7 @@ fn render(args: &RenderArgs, validated: &Validated) -> anyhow::Result<Rendered> 
         let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
         rendered.sql = Some(sql::sql(
             validated,
-            &base_url(cluster),
+            &base_url(cluster, Listening::default()),
             &args.database,
             today,
         )?);

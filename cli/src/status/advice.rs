@@ -21,6 +21,11 @@ pub(super) fn for_cluster(cluster: &WebhookCluster, ready: &Readiness) -> String
         _ => &database.secret_ref.name,
     };
     let edit = format!("kubectl -n {namespace} edit whc {name}");
+    if let Some(tls) = &cluster.spec.tls
+        && let Some(step) = for_certificate(&namespace, &tls.secret_name, ready)
+    {
+        return step;
+    }
     let look_at_secret = format!("kubectl -n {namespace} describe secret {secret}");
     match ready.reason.as_str() {
         "NotSeen" => OPERATOR.to_owned(),
@@ -53,6 +58,24 @@ pub(super) fn for_cluster(cluster: &WebhookCluster, ready: &Readiness) -> String
         "Progressing" => wait(&namespace, "webhookcluster", &name),
         _ => format!("kubectl -n {namespace} describe whc {name}"),
     }
+}
+
+/// For a WebhookCluster whose `Ready` tells of its certificate; none when it tells of something else.
+fn for_certificate(namespace: &str, secret: &str, ready: &Readiness) -> Option<String> {
+    Some(match ready.reason.as_str() {
+        "SecretNotFound" if ready.message.starts_with("spec.tls.") => format!(
+            "kubectl -n {namespace} create secret tls {secret} --cert=CERTIFICATE.pem --key=KEY.pem"
+        ),
+        "SecretKeyNotFound"
+        | "SecretUnreadable"
+        | "CertificateInvalid"
+        | "CertificateExpired"
+        | "CertificateNotYetValid" => format!(
+            "kubectl -n {namespace} describe secret {secret}; with cert-manager, kubectl -n \
+             {namespace} get certificate"
+        ),
+        _ => return None,
+    })
 }
 
 /// For a WebhookSource whose `Ready` says this.

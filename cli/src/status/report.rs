@@ -44,6 +44,8 @@ pub(super) struct ClusterReport {
     pub(super) name: String,
     pub(super) ready: Readiness,
     pub(super) database: Readiness,
+    /// The certificate of the pods; none where they speak plain HTTP.
+    pub(super) certificate: Option<Readiness>,
     /// Who makes the PostgreSQL roles.
     pub(super) roles: Option<String>,
     pub(super) image: Option<String>,
@@ -210,6 +212,11 @@ impl ClusterReport {
             name: cluster.name_any(),
             ready: readiness("Ready").with_next_step(|ready| advice::for_cluster(cluster, ready)),
             database: readiness("DatabaseReady"),
+            certificate: cluster
+                .spec
+                .tls
+                .as_ref()
+                .map(|_| readiness("CertificateReady")),
             roles: status.roles.map(|roles| format!("{roles:?}")),
             image: status.image,
             url: status.url,

@@ -218,3 +218,50 @@ fn every_condition_that_is_not_true_has_a_next_step() {
         assert!(!step.is_empty() && !step.contains('\n'), "{reason}: {step}");
     }
 }
+
+#[test]
+fn a_certificate_is_told_of_where_pods_have_one() {
+    let message = "the certificate in the Secret \"hooks-tls\" expires at 2026-11-30T00:00:00Z";
+    let of = |status, reason: &str| {
+        let mut cluster = cluster(&[
+            condition("Ready", "True", "Ready", "2 pods take requests", 3),
+            condition("DatabaseReady", "True", "Ready", "up to date", 3),
+            condition("CertificateReady", status, reason, message, 3),
+        ]);
+        cluster.spec.tls = serde_json::from_value(json!({"secretName": "hooks-tls"})).unwrap();
+        text(&Report::new(&[cluster], &[], &[], Vec::new()), false)
+    };
+    let warned = of("True", "ReadyWithWarning");
+    assert!(
+        warned.contains(&format!("  tls       Ready\n            {message}\n")),
+        "{warned}"
+    );
+    assert!(!of("True", "Ready").contains(message));
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_has_a_next_step_of_its_own() {
+    for (reason, message, step) in [
+        (
+            "SecretNotFound",
+            "spec.tls.secretName: there is no Secret",
+            "create secret tls hooks-tls --cert=",
+        ),
+        (
+            "CertificateExpired",
+            "expired",
+            "describe secret hooks-tls; with cert-manager",
+        ),
+        (
+            "SecretNotFound",
+            "spec.database.secretRef.name: there is no Secret",
+            "create secret generic warehouse",
+        ),
+    ] {
+        let mut cluster = cluster(&[condition("Ready", "False", reason, message, 3)]);
+        cluster.spec.tls = serde_json::from_value(json!({"secretName": "hooks-tls"})).unwrap();
+        let report = Report::new(&[cluster], &[], &[], Vec::new());
+        let found = report.clusters[0].ready.next_step.clone().unwrap();
+        assert!(found.contains(step), "{found}");
+    }
+}

@@ -97,11 +97,11 @@ impl Text {
             .as_deref()
             .map_or_else(String::new, |roles| format!(", roles {roles}"));
         self.line("  ", &format!("database  {database}{roles}"));
-        // What `Ready` says already is not said again.
-        let is_said = cluster.database.message == cluster.ready.message;
-        if !is_said && (!cluster.database.is_true() || cluster.database.reason.ends_with("Warning"))
-        {
-            self.line("            ", &cluster.database.message);
+        self.remark(&cluster.database, &cluster.ready);
+        if let Some(certificate) = &cluster.certificate {
+            let verdict = self.verdict(certificate);
+            self.line("  ", &format!("tls       {verdict}"));
+            self.remark(certificate, &cluster.ready);
         }
         self.line(
             "  ",
@@ -134,6 +134,14 @@ impl Text {
         };
         let cell = Cell::judged(text, is_good);
         self.styled(&cell.text, cell.style)
+    }
+
+    /// What there is to say of a part. What `Ready` says already is not said again.
+    fn remark(&mut self, part: &Readiness, ready: &Readiness) {
+        let is_said = part.message == ready.message;
+        if !is_said && (!part.is_true() || part.reason.ends_with("Warning")) {
+            self.line("            ", &part.message);
+        }
     }
 
     /// For what is not ready: what is wrong, and what to do.

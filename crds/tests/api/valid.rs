@@ -61,6 +61,20 @@ fn clusters_of_every_shape_are_taken() {
             "className": "nginx", "tlsSecretName": "hooks.example.com-tls",
             "annotations": {"cert-manager.io/cluster-issuer": "letsencrypt"},
         }}}),
+        json!({"database": database, "tls": {"secretName": "hooks.example.com-tls"}}),
+        json!({"database": database,
+            "env": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"},
+                {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+                {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}],
+            "podMetadata": {"labels": {"team": "data"}, "annotations": {"a.example/b": "c"}},
+            "nodeSelector": {"disk": "ssd"},
+            "tolerations": [{"key": "dedicated", "operator": "Exists", "tolerationSeconds": 60}],
+            "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{
+                "topologyKey": "kubernetes.io/hostname",
+                "labelSelector": {"matchLabels": {"trunkline.dev/cluster": "main"}},
+            }]}},
+            "priorityClassName": "high", "imagePullSecrets": [{"name": "registry"}],
+        }),
         json!({"database": database, "exposure": null, "image": null, "size": null, "replicas": null}),
     ];
     for spec in specs {

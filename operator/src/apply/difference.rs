@@ -32,9 +32,11 @@ pub(super) fn is_satisfied(desired: &Value, live: &Value) -> bool {
     match (desired, live) {
         (Value::Object(desired), Value::Object(live)) => desired.iter().all(|(key, wanted)| {
             is_empty(wanted)
-                || live
-                    .get(key)
-                    .is_some_and(|found| is_satisfied(wanted, found))
+                || match live.get(key) {
+                    Some(found) => is_satisfied(wanted, found),
+                    // Of a field, it leaves out an empty text too; in a map it keeps it.
+                    None => wanted == "",
+                }
         }),
         (Value::Array(desired), Value::Array(live)) => match names(desired) {
             // A list with names is a map to the API server: others may have entries of their own.
@@ -136,6 +138,19 @@ mod tests {
         let (before, _) = stamped(json!({"metadata": {"name": "a"}, "spec": {"a": 1, "b": 2}}));
         let (after, _) = stamped(json!({"metadata": {"name": "a"}, "spec": {"a": 1}}));
         assert!(!is_satisfied(&after, &before));
+    }
+
+    #[test]
+    fn an_empty_text_is_as_good_as_none_and_not_as_another() {
+        let (desired, _) = stamped(json!({
+            "metadata": {"name": "a"},
+            "spec": {"env": [{"name": "A", "value": ""}]},
+        }));
+        let mut live = desired.clone();
+        live["spec"]["env"] = json!([{"name": "A"}]);
+        assert!(is_satisfied(&desired, &live));
+        live["spec"]["env"] = json!([{"name": "A", "value": "a"}]);
+        assert!(!is_satisfied(&desired, &live));
     }
 
     #[test]

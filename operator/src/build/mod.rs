@@ -15,8 +15,9 @@ pub use configuration::{
 pub use desired::desired_source;
 pub(crate) use desired::readers;
 pub use objects::{
-    ADMIN_PORT, CLUSTER_LABEL, CONFIGURATION_ANNOTATION, MANAGED_BY, ObjectInputs, Objects,
-    base_url, configuration_secrets, object_name, objects, selector_labels, shard_names,
+    ADMIN_PORT, CLUSTER_LABEL, CONFIGURATION_ANNOTATION, HTTP, HTTPS, Listening, MANAGED_BY,
+    ObjectInputs, Objects, base_url, configuration_secrets, object_name, objects, selector_labels,
+    service_host, shard_names,
 };
 pub use rotation::next_expiry;
 pub use sizes::{LEAST_MEMORY_MIB, limits, memory};

@@ -25,7 +25,7 @@ use super::plan::{self, Placement, Validated};
 use super::read::{self, Inputs, Served};
 use super::report::{self, Report};
 use crate::apply::ApplyError;
-use crate::build::{base_url, configuration, limits, next_expiry};
+use crate::build::{Listening, base_url, configuration, limits, next_expiry};
 use crate::database::{Outcome, Wanted};
 use crate::problem::Problems;
 use crate::status::requested_at;
@@ -92,6 +92,7 @@ async fn reconcile_one(
     object: &WebhookCluster,
 ) -> Result<Action, ReconcileError> {
     let inputs = read::inputs(context, name, object).await;
+    let listening = read::listening(context, name);
     memory.load(context, name);
     let cluster = validate_cluster(&inputs.manifests.clusters[0], &inputs.manifests);
     let sources = validate_sources(name, &inputs.manifests);
@@ -99,7 +100,7 @@ async fn reconcile_one(
     if is_suspended {
         memory.database.suspend();
     } else {
-        want_database(memory, name, object, &cluster, &sources, &inputs);
+        want_database(memory, object, &cluster, &sources, &inputs, listening);
     }
     let outcome = memory.database.outcome();
     let placements: BTreeMap<SourceName, Placement> = sources
@@ -127,7 +128,8 @@ async fn reconcile_one(
         memory.remember(&wish);
         let cluster = cluster.as_ref().ok().zip(image.as_deref());
         let files = wish.files.as_ref().map(|(files, _)| files);
-        apply_objects(context, name, &owner(object), cluster, files).await
+        let owner = owner(object);
+        apply_objects(context, name, &owner, cluster, files, listening).await
     };
     let mut is_behind = false;
     if let (Some((_, hash)), false) = (&wish.files, is_suspended) {
@@ -146,6 +148,7 @@ async fn reconcile_one(
             placements: &placements,
             outcome: outcome.as_ref(),
             wish: &wish,
+            listening,
             image,
             failure: applied.as_ref().err().map(|error| crate::chain(error)),
         },
@@ -156,18 +159,18 @@ async fn reconcile_one(
     Ok(Action::requeue(if is_behind || finalizing || !is_settled {
         SOON
     } else {
-        next_look(&wish.served.entries)
+        next_look(&wish.served.entries, cluster.as_ref().ok())
     }))
 }
 
 /// Tells the database's task what is wanted. While the spec is invalid, it keeps what it has.
 fn want_database(
     memory: &ClusterMemory,
-    name: &ClusterName,
     object: &WebhookCluster,
     cluster: &Result<Cluster, Problems>,
     sources: &Validated,
     inputs: &Inputs,
+    listening: Listening,
 ) {
     let Ok(cluster) = cluster else { return };
     let DatabaseAccess::Login(owner) = &cluster.database else {
@@ -192,9 +195,9 @@ fn want_database(
         roles,
         ingest_password: memory.ingest_password(),
         sources: plan::desired_sources(
-            name,
+            &cluster.name,
             &cluster.readers,
-            &base_url(cluster),
+            &base_url(cluster, listening),
             sources,
             &inputs.sources,
             &memory.served.entries,
@@ -280,12 +283,14 @@ fn owner(object: &WebhookCluster) -> OwnerReference {
     }
 }
 
-/// When something changes by itself: a replaced secret ends.
-fn next_look(entries: &BTreeMap<SourceName, SourceEntry>) -> Duration {
+/// When something changes by itself: a replaced secret ends, a certificate expires.
+fn next_look(entries: &BTreeMap<SourceName, SourceEntry>, cluster: Option<&Cluster>) -> Duration {
     let now = Timestamp::now().as_second();
+    let certificate = cluster.and_then(|it| it.tls.as_ref()?.certificate.as_ref().ok());
     entries
         .values()
         .filter_map(next_expiry)
+        .chain(certificate.map(|it| it.expires_at))
         .filter_map(|at| u64::try_from(at - now).ok())
         .map(|seconds| Duration::from_secs(seconds + 1))
         .min()

@@ -12,7 +12,7 @@ use trunkline_model::names::ClusterName;
 use super::context::Context;
 use super::read::owned;
 use crate::apply::{Applied, ApplyError};
-use crate::build::{ObjectInputs, configuration_secrets, objects};
+use crate::build::{Listening, ObjectInputs, configuration_secrets, objects};
 use crate::validate::Cluster;
 
 /// Applies the configuration, then what reads it.
@@ -22,6 +22,7 @@ pub(super) async fn apply_objects(
     owner: &OwnerReference,
     cluster: Option<(&Cluster, &str)>,
     files: Option<&Files>,
+    listening: Listening,
 ) -> Result<(), ApplyError> {
     let stores = &context.stores;
     if let Some(files) = files {
@@ -36,10 +37,18 @@ pub(super) async fn apply_objects(
         cluster,
         owner: Some(owner.clone()),
         image,
+        listening,
     });
     apply(context, &objects.service_account, &stores.service_accounts).await?;
     apply(context, &objects.service, &stores.services).await?;
-    apply(context, &objects.deployment, &stores.deployments).await?;
+    // Pods that cannot show a certificate would only fail. Those that there are go on.
+    if cluster
+        .tls
+        .as_ref()
+        .is_none_or(|tls| tls.certificate.is_ok())
+    {
+        apply(context, &objects.deployment, &stores.deployments).await?;
+    }
     apply_or_remove(
         context,
         name,

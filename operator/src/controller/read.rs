@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use trunkline_crds::{WebhookCluster, WebhookSource};
@@ -14,7 +14,7 @@ use trunkline_model::document::{ClusterSettings, Document, SourceEntry, decode_d
 use trunkline_model::names::{ClusterName, SourceName};
 
 use super::context::Context;
-use crate::build::{CLUSTER_LABEL, object_name, shard_names};
+use crate::build::{CLUSTER_LABEL, HTTP, HTTPS, Listening, object_name, shard_names};
 use crate::manifests::{Located, Manifests};
 use crate::secrets::Reading;
 
@@ -113,6 +113,7 @@ pub(super) fn referenced<'a>(
             .iter()
             .map(|secret| secret.name.clone()),
     );
+    names.extend(cluster.spec.tls.iter().map(|tls| tls.secret_name.clone()));
     for source in sources {
         names.extend(
             source
@@ -169,22 +170,48 @@ pub(super) struct ReadyEndpoint {
     pub(super) name: String,
 }
 
-pub(super) fn ready_endpoints(context: &Context, cluster: &ClusterName) -> Vec<ReadyEndpoint> {
+fn slices(context: &Context, cluster: &ClusterName) -> Vec<Arc<EndpointSlice>> {
     let service = object_name(cluster);
-    let is_of_service = |slice: &EndpointSlice| {
+    context.stores.endpoint_slices.state_filter(|slice| {
         slice.namespace().as_deref() == Some(cluster.namespace())
             && slice.labels().get("kubernetes.io/service-name") == Some(&service)
+    })
+}
+
+fn is_ready(endpoint: &Endpoint) -> bool {
+    let conditions = endpoint.conditions.as_ref();
+    conditions.and_then(|it| it.ready).unwrap_or(true)
+}
+
+/// Whether it still takes requests, although it may be on its way out.
+fn is_serving(endpoint: &Endpoint) -> bool {
+    let serving = endpoint.conditions.as_ref().and_then(|it| it.serving);
+    serving.unwrap_or_else(|| is_ready(endpoint))
+}
+
+/// At which ports of the Service there is a pod that takes requests: one of another pod template
+/// may have another.
+pub(super) fn listening(context: &Context, cluster: &ClusterName) -> Listening {
+    let slices = slices(context, cluster);
+    let has = |name: &str| {
+        slices.iter().any(|slice| {
+            let mut ports = slice.ports.iter().flatten();
+            ports.any(|port| port.name.as_deref() == Some(name) && port.port.is_some())
+                && slice.endpoints.iter().any(is_serving)
+        })
     };
+    Listening {
+        http: has(HTTP),
+        https: has(HTTPS),
+    }
+}
+
+pub(super) fn ready_endpoints(context: &Context, cluster: &ClusterName) -> Vec<ReadyEndpoint> {
     let mut ready = BTreeMap::new();
-    for slice in context.stores.endpoint_slices.state_filter(is_of_service) {
+    for slice in slices(context, cluster) {
         for endpoint in &slice.endpoints {
-            let is_ready = endpoint
-                .conditions
-                .as_ref()
-                .and_then(|conditions| conditions.ready)
-                .unwrap_or(true);
             let pod = endpoint.target_ref.as_ref();
-            if let Some(pod) = pod.filter(|_| is_ready)
+            if let Some(pod) = pod.filter(|_| is_ready(endpoint))
                 && let (Some(uid), Some(name)) = (&pod.uid, &pod.name)
             {
                 ready.insert(name.clone(), uid.clone());

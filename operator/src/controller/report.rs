@@ -15,12 +15,12 @@ use super::plan::{Placement, Validated};
 use super::read::{Inputs, ready_endpoints};
 use super::rollout::rollout;
 use crate::apply::ApplyError;
-use crate::build::{base_url, object_name, selector_labels};
+use crate::build::{Listening, base_url, object_name, selector_labels, service_host};
 use crate::database::Outcome;
 use crate::problem::Problems;
 use crate::status::{
-    ClusterFindings, Finding, PodView, SourceFindings, Spec, Storage, Truth, Wish, cluster_status,
-    find, source_status,
+    ClusterFindings, Finding, PodView, SourceFindings, Spec, Storage, Truth, Wish, certificate,
+    cluster_status, find, source_status,
 };
 use crate::validate::{Cluster, DatabaseAccess, Roles};
 
@@ -38,6 +38,7 @@ pub(super) struct Report<'a> {
     pub(super) placements: &'a BTreeMap<SourceName, Placement>,
     pub(super) outcome: Option<&'a Outcome>,
     pub(super) wish: &'a ServedWish,
+    pub(super) listening: Listening,
     pub(super) image: Option<String>,
     pub(super) failure: Option<String>,
 }
@@ -53,6 +54,11 @@ pub(super) async fn report(
     let are_pods_known = are_known(memory, report.cluster);
     let database = database(report);
     let now = Timestamp::now();
+    let certificate = report.cluster.as_ref().ok().and_then(|cluster| {
+        let host = service_host(&cluster.name);
+        let tls = cluster.tls.as_ref()?;
+        Some(certificate(tls, &host, now))
+    });
     let mut ready_sources = 0;
     let mut is_settled = true;
     for (name, outcome) in report.sources {
@@ -75,10 +81,8 @@ pub(super) async fn report(
             wish: memory.wish(name, &text, report.wish),
             pods: &pods,
             are_pods_known,
-            url: url(
-                report.cluster,
-                outcome.as_ref().ok().map(|it| it.path.as_str()),
-            ),
+            certificate: certificate.as_ref(),
+            url: url(report, outcome.as_ref().ok().map(|it| it.path.as_str())),
             is_cluster_suspended: report.object.spec.suspend,
             now,
         };
@@ -92,7 +96,10 @@ pub(super) async fn report(
         }
     }
     context.metrics.set_ready_sources(ready_sources);
-    let status = cluster_status(cluster_findings(context, report, &pods, database, now));
+    let status = cluster_status(ClusterFindings {
+        certificate: certificate.as_ref(),
+        ..cluster_findings(context, report, &pods, database, now)
+    });
     is_settled &= find(&status.conditions, "Reconciling").is_none();
     if context.statuses.write(report.object, &status).await? {
         context.metrics.wrote(1);
@@ -149,9 +156,9 @@ fn storage<'a>(
     }
 }
 
-fn url(cluster: &Result<Cluster, Problems>, path: Option<&str>) -> String {
-    match (cluster, path) {
-        (Ok(cluster), Some(path)) => format!("{}{path}", base_url(cluster)),
+fn url(report: &Report<'_>, path: Option<&str>) -> String {
+    match (report.cluster, path) {
+        (Ok(cluster), Some(path)) => format!("{}{path}", base_url(cluster, report.listening)),
         _ => String::new(),
     }
 }
@@ -195,8 +202,10 @@ fn cluster_findings<'a>(
         .into_iter()
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
+    let cluster = report.cluster.as_ref().ok();
     ClusterFindings {
         object: report.object,
+        certificate: None,
         problems: report.cluster.as_ref().err(),
         database,
         roles: roles(report.outcome),
@@ -204,7 +213,7 @@ fn cluster_findings<'a>(
         failure: report.failure.clone(),
         pods,
         hash: report.wish.files.as_ref().map(|(_, hash)| hash.as_str()),
-        url: report.cluster.as_ref().ok().map(base_url),
+        url: cluster.map(|cluster| base_url(cluster, report.listening)),
         image: report.image.clone(),
         replicas: status.and_then(|status| status.replicas).unwrap_or(0),
         ready_replicas: ready_replicas.unwrap_or(0),

@@ -20,6 +20,8 @@ pub struct ClusterFindings<'a> {
     pub database: Finding,
     /// The roles in effect, once known.
     pub roles: Option<DatabaseRoles>,
+    /// The certificate that ingesters show, where they speak TLS.
+    pub certificate: Option<&'a Finding>,
     /// The rollout of the Deployment.
     pub rollout: Finding,
     /// Why the last attempt to write to Kubernetes failed, or nothing.
@@ -76,6 +78,9 @@ pub fn cluster_status(findings: ClusterFindings<'_>) -> WebhookClusterStatus {
         }
     }
     list.set("DatabaseReady", &findings.database);
+    if let Some(certificate) = findings.certificate {
+        list.set("CertificateReady", certificate);
+    }
     list.set("PodsReady", &findings.rollout);
     list.set("ConfigurationServed", &served);
     WebhookClusterStatus {
@@ -100,7 +105,12 @@ fn ready(findings: &ClusterFindings<'_>) -> Finding {
     if let Some(failure) = &findings.failure {
         return Finding::no("ApplyFailed", failure.clone());
     }
-    for part in [&findings.database, &findings.rollout] {
+    let parts = [
+        Some(&findings.database),
+        findings.certificate,
+        Some(&findings.rollout),
+    ];
+    for part in parts.into_iter().flatten() {
         if part.truth != Truth::True {
             return part.clone();
         }

@@ -2,6 +2,7 @@
 //!
 //! Pure: what was found in, a status out.
 
+mod certificate;
 mod cluster;
 mod conditions;
 mod pods;
@@ -12,6 +13,7 @@ mod tests;
 use kube::ResourceExt;
 use trunkline_crds::REQUESTED_AT;
 
+pub use certificate::certificate;
 pub use cluster::{ClusterFindings, cluster_status};
 pub use conditions::{ConditionList, Finding, Truth, find};
 pub use pods::{PodView, SILENT_AFTER, Voice};

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use trunkline_crds::{WebhookSource, WebhookSourceStatus};
 
+use super::certificate::is_refused;
 use super::conditions::{ConditionList, Finding, Truth, find};
 use super::pods::{PodView, Voice};
 use super::requested_at;
@@ -32,6 +33,8 @@ pub struct SourceFindings<'a> {
     pub pods: &'a [PodView],
     /// Whether proxies have had the time to hear of the pods.
     pub are_pods_known: bool,
+    /// The certificate that ingesters show, where they speak TLS.
+    pub certificate: Option<&'a Finding>,
     /// Where its sender posts.
     pub url: String,
     /// Whether changes are suspended for the whole cluster.
@@ -341,7 +344,12 @@ fn ready(
     if storage.truth == Truth::Unknown {
         return Finding::unknown("Progressing", storage.message.clone());
     }
-    for part in [served, database] {
+    // Nobody gets as far as a POST.
+    let refused = findings.certificate.filter(|it| is_refused(it));
+    for part in [Some(served), refused, Some(database)]
+        .into_iter()
+        .flatten()
+    {
         if part.truth != Truth::True {
             return part.clone();
         }

@@ -88,16 +88,30 @@ fn status(
     pods: &[PodView],
 ) -> trunkline_crds::WebhookSourceStatus {
     source_status(&SourceFindings {
-        object,
-        spec,
         storage,
         wish,
+        ..findings(object, spec, pods)
+    })
+}
+
+/// Of a source whose relation is there, and which pods are to serve.
+fn findings<'a>(
+    object: &'a WebhookSource,
+    spec: Spec<'a>,
+    pods: &'a [PodView],
+) -> SourceFindings<'a> {
+    SourceFindings {
+        object,
+        spec,
+        storage: PLACE,
+        wish: wish(Duration::ZERO),
         pods,
         are_pods_known: true,
+        certificate: None,
         url: "http://h/webhooks/default/segment".to_owned(),
         is_cluster_suspended: false,
         now: Timestamp::from_second(1000).unwrap(),
-    })
+    }
 }
 
 fn ready(conditions: &[Condition]) -> (&str, &str) {
@@ -280,5 +294,22 @@ proptest! {
         check(&object, &first.conditions);
         object.status = Some(first.clone());
         prop_assert_eq!(status(&object, spec, storage, wish, &pods), first);
+    }
+}
+
+#[test]
+fn a_certificate_that_senders_refuse_is_no_readiness() {
+    let (object, source) = signed("s");
+    for (reason, expected) in [
+        ("CertificateExpired", "CertificateExpired"),
+        // The pods show the last good one.
+        ("SecretNotFound", "Serving"),
+    ] {
+        let certificate = Finding::no(reason, "renew it");
+        let status = source_status(&SourceFindings {
+            certificate: Some(&certificate),
+            ..findings(&object, Spec::Valid(&source), &[good()])
+        });
+        assert_eq!(ready(&status.conditions).1, expected);
     }
 }

@@ -1,17 +1,21 @@
 //! Validates a WebhookCluster and reads the owner's connection out of its Secret.
 
 mod login;
+mod pods;
+mod tls;
 
 use trunkline_crds::{CaSecretRef, DatabaseRoles, WebhookCluster};
 use trunkline_model::names::ClusterName;
 
 use super::{Cluster, DatabaseAccess, Exposure, Roles};
-use crate::build::LEAST_MEMORY_MIB;
+use crate::build::{LEAST_MEMORY_MIB, service_host};
 use crate::manifests::{Located, Manifests, SecretData};
 use crate::problem::{Collector, Problems};
 use crate::quantity::quantity;
 
 pub use login::database_login;
+pub use pods::PodOptions;
+pub use tls::{CertificateFault, ServerCertificate, TLS_CERT_KEY, TLS_PRIVATE_KEY_KEY, Tls};
 
 /// The field that names the Secret of the owner's connection.
 pub const OWNER_FIELD: &str = "spec.database.secretRef.name";
@@ -76,8 +80,15 @@ pub(super) fn validate(
             ),
         );
     }
+    let pods = pods::pod_options(spec, &mut collector);
     let cluster = match (name, database, roles) {
         (Ok(name), Some(database), Some(roles)) => Some(Cluster {
+            tls: spec.tls.as_ref().map(|tls| {
+                // Whether an edge in front of it looks at the name is the edge's affair.
+                let host = exposure.is_none().then(|| service_host(&name));
+                tls::tls(tls, &namespace, host.as_deref(), manifests)
+            }),
+            pods,
             name,
             size: spec.size,
             replicas: spec.replicas,

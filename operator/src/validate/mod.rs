@@ -30,7 +30,10 @@ use trunkline_warehouse::{PartitionBy, Storage};
 use crate::manifests::{Located, Manifests};
 use crate::problem::{Collector, Problem, Problems};
 
-pub use cluster::{OWNER_FIELD, database_login};
+pub use cluster::{
+    CertificateFault, OWNER_FIELD, PodOptions, ServerCertificate, TLS_CERT_KEY,
+    TLS_PRIVATE_KEY_KEY, Tls, database_login,
+};
 
 /// A WebhookCluster, complete.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +58,10 @@ pub struct Cluster {
     pub readers: Vec<String>,
     /// How senders reach it from outside.
     pub exposure: Option<Exposure>,
+    /// TLS in the ingesters.
+    pub tls: Option<Tls>,
+    /// What their pods have beside what they need.
+    pub pods: PodOptions,
     /// Whether nothing may be changed for now.
     pub suspend: bool,
 }

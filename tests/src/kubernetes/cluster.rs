@@ -78,6 +78,12 @@ impl Cluster {
         self.network().node()
     }
 
+    /// This machine's address, as pods see it.
+    #[must_use]
+    pub fn machine_address(&self) -> std::net::Ipv4Addr {
+        self.network().machine()
+    }
+
     /// The URL of the Ingress controller, for requests with a `Host` of their own.
     #[must_use]
     pub fn ingress_url(&self) -> String {

@@ -6,10 +6,10 @@ use k8s_openapi::api::apps::v1::{
     Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment,
 };
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, Lifecycle,
-    LifecycleHandler, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-    ResourceRequirements, SeccompProfile, SecurityContext, SleepAction, TopologySpreadConstraint,
-    VolumeMount,
+    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath,
+    Lifecycle, LifecycleHandler, LocalObjectReference, ObjectFieldSelector, PodSecurityContext,
+    PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource,
+    SecurityContext, SleepAction, TopologySpreadConstraint, Volume, VolumeMount,
 };
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -17,12 +17,22 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
 
 use super::{
-    ADMIN_PORT, CONTAINER, DATA_PORT, ObjectInputs, labels, metadata, object_name, selector, shards,
+    ADMIN_PORT, CONTAINER, HTTP, HTTPS, ObjectInputs, labels, metadata, object_name, selector,
+    shards,
 };
 use crate::build::sizes;
+use crate::validate::{Cluster, TLS_CERT_KEY, TLS_PRIVATE_KEY_KEY, Tls};
 
+/// Port of the pod that senders' requests reach.
+const HTTP_PORT: i32 = 8080;
+/// The same with TLS.
+const HTTPS_PORT: i32 = 8443;
 /// Where the configuration is mounted.
 const CONFIG_DIR: &str = "/etc/trunkline/configuration";
+/// Where the certificate and its key are mounted.
+const TLS_DIR: &str = "/etc/trunkline/tls";
+/// Name of the volume of the certificate.
+const TLS_VOLUME: &str = "tls";
 /// The user and group of the image.
 const USER: i64 = 65532;
 /// How long a pod goes on accepting after it was asked to end: proxies need that long to hear that
@@ -47,10 +57,7 @@ pub(super) fn deployment(inputs: &ObjectInputs<'_>) -> Deployment {
                 }),
             }),
             template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(labels(&cluster.name)),
-                    ..ObjectMeta::default()
-                }),
+                metadata: Some(pod_metadata(cluster)),
                 spec: Some(pod(inputs)),
             },
             ..DeploymentSpec::default()
@@ -73,8 +80,30 @@ pub(super) fn disruption_budget(inputs: &ObjectInputs<'_>) -> Option<PodDisrupti
     })
 }
 
+fn pod_metadata(cluster: &Cluster) -> ObjectMeta {
+    let mut labels = labels(&cluster.name);
+    labels.extend(cluster.pods.labels.clone());
+    ObjectMeta {
+        labels: Some(labels),
+        annotations: some(&cluster.pods.annotations, BTreeMap::is_empty),
+        ..ObjectMeta::default()
+    }
+}
+
+/// None for what is empty, as the API server stores it.
+fn some<T: Clone>(value: &T, is_empty: impl FnOnce(&T) -> bool) -> Option<T> {
+    (!is_empty(value)).then(|| value.clone())
+}
+
 fn pod(inputs: &ObjectInputs<'_>) -> PodSpec {
     let cluster = inputs.cluster;
+    let options = &cluster.pods;
+    let volumes = std::iter::once(shards::volume(cluster.name.name()));
+    let pull_secrets: Vec<_> = options
+        .image_pull_secrets
+        .iter()
+        .map(|name| LocalObjectReference { name: name.clone() })
+        .collect();
     let spread = |key: &str| TopologySpreadConstraint {
         max_skew: 1,
         topology_key: key.to_owned(),
@@ -105,7 +134,16 @@ fn pod(inputs: &ObjectInputs<'_>) -> PodSpec {
             spread("kubernetes.io/hostname"),
         ]),
         containers: vec![container(inputs)],
-        volumes: Some(vec![shards::volume(cluster.name.name())]),
+        volumes: Some(
+            volumes
+                .chain(cluster.tls.as_ref().map(tls_volume))
+                .collect(),
+        ),
+        affinity: options.affinity.clone(),
+        image_pull_secrets: some(&pull_secrets, Vec::is_empty),
+        node_selector: some(&options.node_selector, BTreeMap::is_empty),
+        priority_class_name: options.priority_class_name.clone(),
+        tolerations: some(&options.tolerations, Vec::is_empty),
         ..PodSpec::default()
     }
 }
@@ -117,27 +155,34 @@ fn container(inputs: &ObjectInputs<'_>) -> Container {
         protocol: Some("TCP".to_owned()),
         ..ContainerPort::default()
     };
+    let mount = |volume: &str, directory: &str| VolumeMount {
+        name: volume.to_owned(),
+        mount_path: directory.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
+    let (name, number) = match inputs.cluster.tls {
+        Some(_) => (HTTPS, HTTPS_PORT),
+        None => (HTTP, HTTP_PORT),
+    };
+    let mut args = vec![
+        format!("--config-dir={CONFIG_DIR}"),
+        format!("--listen=0.0.0.0:{number}"),
+        format!("--admin-listen=0.0.0.0:{ADMIN_PORT}"),
+        "--log-format=json".to_owned(),
+    ];
+    let mut mounts = vec![mount(shards::VOLUME, CONFIG_DIR)];
+    if inputs.cluster.tls.is_some() {
+        args.push(format!("--tls-cert={TLS_DIR}/{TLS_CERT_KEY}"));
+        args.push(format!("--tls-key={TLS_DIR}/{TLS_PRIVATE_KEY_KEY}"));
+        mounts.push(mount(TLS_VOLUME, TLS_DIR));
+    }
     Container {
         name: CONTAINER.to_owned(),
         image: Some(inputs.image.to_owned()),
-        args: Some(vec![
-            format!("--config-dir={CONFIG_DIR}"),
-            format!("--listen=0.0.0.0:{DATA_PORT}"),
-            format!("--admin-listen=0.0.0.0:{ADMIN_PORT}"),
-            "--log-format=json".to_owned(),
-        ]),
-        env: Some(vec![EnvVar {
-            name: "POD_UID".to_owned(),
-            value: None,
-            value_from: Some(EnvVarSource {
-                field_ref: Some(ObjectFieldSelector {
-                    api_version: Some("v1".to_owned()),
-                    field_path: "metadata.uid".to_owned(),
-                }),
-                ..EnvVarSource::default()
-            }),
-        }]),
-        ports: Some(vec![port("http", DATA_PORT), port("admin", ADMIN_PORT)]),
+        args: Some(args),
+        env: Some(environment(inputs.cluster)),
+        ports: Some(vec![port(name, number), port("admin", ADMIN_PORT)]),
         resources: Some(resources(inputs)),
         // A pod takes requests a second after it can, and a restart needs half a minute of silence.
         readiness_probe: Some(probe("/readyz", 1, 3)),
@@ -161,13 +206,45 @@ fn container(inputs: &ObjectInputs<'_>) -> Container {
             }),
             ..SecurityContext::default()
         }),
-        volume_mounts: Some(vec![VolumeMount {
-            name: shards::VOLUME.to_owned(),
-            mount_path: CONFIG_DIR.to_owned(),
-            read_only: Some(true),
-            ..VolumeMount::default()
-        }]),
+        volume_mounts: Some(mounts),
         ..Container::default()
+    }
+}
+
+fn environment(cluster: &Cluster) -> Vec<EnvVar> {
+    let pod_uid = EnvVar {
+        name: "POD_UID".to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                api_version: Some("v1".to_owned()),
+                field_path: "metadata.uid".to_owned(),
+            }),
+            ..EnvVarSource::default()
+        }),
+    };
+    std::iter::once(pod_uid)
+        .chain(cluster.pods.env.iter().cloned())
+        .collect()
+}
+
+/// The volume of the certificate. It is not optional: without a certificate a pod could only fail.
+/// A Secret that goes later leaves what is mounted as it is.
+fn tls_volume(tls: &Tls) -> Volume {
+    let item = |key: &str| KeyToPath {
+        key: key.to_owned(),
+        path: key.to_owned(),
+        mode: None,
+    };
+    Volume {
+        name: TLS_VOLUME.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(tls.secret.clone()),
+            default_mode: Some(0o440),
+            items: Some(vec![item(TLS_CERT_KEY), item(TLS_PRIVATE_KEY_KEY)]),
+            optional: None,
+        }),
+        ..Volume::default()
     }
 }
 

@@ -22,7 +22,7 @@ use trunkline_model::names::ClusterName;
 
 use crate::validate::Cluster;
 
-pub use exposure::base_url;
+pub use exposure::{Listening, base_url, service_host};
 pub use shards::shard_names;
 
 /// Label of everything that belongs to a WebhookCluster: its name.
@@ -33,10 +33,10 @@ pub const MANAGED_BY: &str = "trunkline-operator";
 pub const CONFIGURATION_ANNOTATION: &str = "trunkline.dev/configuration";
 /// Port of the ingesters' admin listener.
 pub const ADMIN_PORT: i32 = 9090;
-/// Port that senders' requests reach in the pod.
-const DATA_PORT: i32 = 8080;
-/// Port of the Service.
-const SERVICE_PORT: i32 = 80;
+/// Name of the port of plain HTTP, in pods and in the Service.
+pub const HTTP: &str = "http";
+/// Name of the port of TLS, in pods and in the Service.
+pub const HTTPS: &str = "https";
 /// Name of the container.
 const CONTAINER: &str = "ingester";
 
@@ -49,6 +49,8 @@ pub struct ObjectInputs<'a> {
     pub owner: Option<OwnerReference>,
     /// The ingesters' image.
     pub image: &'a str,
+    /// At which of their ports they take requests now.
+    pub listening: Listening,
 }
 
 /// The objects that a WebhookCluster becomes, but for its configuration.
