@@ -249,6 +249,10 @@ pub struct WebhookSourceStatus {
     /// The relation that analysts read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relation: Option<String>,
+    /// Why most of the requests that were refused in the last hour were, in a word of
+    /// `trunkline.rejections`. It changes only when another reason is twice as frequent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_refusal: Option<String>,
     /// The annotation `trunkline.dev/requestedAt` that was acted on last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,

@@ -27,7 +27,7 @@ struct Arguments {
     /// Address that senders post to
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// Address of /livez, /readyz, /metrics and /config
+    /// Address of /livez, /readyz, /metrics, /config and /refusals
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
     admin_listen: SocketAddr,
     /// UID of the pod, which /config tells

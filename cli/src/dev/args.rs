@@ -23,7 +23,7 @@ pub(crate) struct DevArgs {
     #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN)]
     pub(crate) listen: SocketAddr,
 
-    /// Where to serve /livez, /readyz, /metrics and /config
+    /// Where to serve /livez, /readyz, /metrics, /config and /refusals
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
     pub(crate) admin_listen: SocketAddr,
 

@@ -12,7 +12,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use trunkline_crds::{WebhookCluster, WebhookSource};
 use trunkline_operator::build::CLUSTER_LABEL;
-use trunkline_operator::pods::{AccessError, PodAccess, PodAddress, Served};
+use trunkline_operator::pods::{AccessError, PodAccess, PodAddress, Refusals, Served};
 
 use super::report::{PodFacts, Report};
 use crate::kubernetes::explain;
@@ -146,6 +146,15 @@ async fn ask(access: &PodAccess, pod: &Pod) -> PodFacts {
         ready: is_ready(pod),
         trouble: trouble(pod),
         answer: answer(access, pod).await,
+        refusals: refusals(access, pod).await,
+    }
+}
+
+/// What it refused. When it is not heard, [`answer`] says why.
+async fn refusals(access: &PodAccess, pod: &Pod) -> Refusals {
+    match PodAddress::of(pod) {
+        Some(address) => access.refusals(&address).await.unwrap_or_default(),
+        None => Refusals::default(),
     }
 }
 

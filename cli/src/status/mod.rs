@@ -5,6 +5,7 @@
 mod advice;
 mod args;
 mod gather;
+mod refusals;
 mod report;
 #[cfg(test)]
 mod tests;

@@ -9,10 +9,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use serde::Serialize;
 use trunkline_crds::{WebhookCluster, WebhookSource};
-use trunkline_operator::pods::Served;
+use trunkline_operator::pods::{Refusals, Served};
 use trunkline_operator::status::find;
 
 use super::advice;
+use super::refusals::RefusalReport;
 
 /// Everything. Its JSON form has these fields under these names.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -55,6 +56,8 @@ pub(super) struct ClusterReport {
     /// Pods that there are to be.
     pub(super) replicas: i32,
     pub(super) pods: Vec<PodReport>,
+    /// Requests that no source has the path of, if there were any in the last hour.
+    pub(super) refusals: Option<RefusalReport>,
     pub(super) sources: Vec<SourceReport>,
 }
 
@@ -94,6 +97,8 @@ pub(super) struct SourceReport {
     pub(super) ready: Readiness,
     pub(super) url: Option<String>,
     pub(super) relation: Option<String>,
+    /// What its pods refused, if they refused anything in the last hour.
+    pub(super) refusals: Option<RefusalReport>,
 }
 
 /// What was found of a pod.
@@ -108,6 +113,8 @@ pub(super) struct PodFacts {
     pub(super) trouble: Option<String>,
     /// What it answered, or why nothing is known.
     pub(super) answer: Result<Served, String>,
+    /// What it refused, as far as it was heard.
+    pub(super) refusals: Refusals,
 }
 
 impl Report {
@@ -131,16 +138,17 @@ impl Report {
             .map(|cluster| {
                 let key = (cluster.namespace().unwrap_or_default(), cluster.name_any());
                 let sources = by_cluster.remove(&key).unwrap_or_default();
-                let pods = pods
+                let pods: Vec<_> = pods
                     .iter()
-                    .filter(|pod| (&pod.namespace, &pod.cluster) == (&key.0, &key.1));
-                ClusterReport::new(cluster, &sources, pods)
+                    .filter(|pod| (&pod.namespace, &pod.cluster) == (&key.0, &key.1))
+                    .collect();
+                ClusterReport::new(cluster, &sources, &pods)
             })
             .collect();
         let other_sources: Vec<_> = by_cluster
             .into_values()
             .flatten()
-            .map(SourceReport::new)
+            .map(|source| SourceReport::new(source, &Refusals::default()))
             .collect();
         let is_ready = |source: &SourceReport| source.ready.is_true();
         Self {
@@ -199,11 +207,11 @@ impl Readiness {
 }
 
 impl ClusterReport {
-    fn new<'a>(
-        cluster: &WebhookCluster,
-        sources: &[&WebhookSource],
-        pods: impl Iterator<Item = &'a PodFacts>,
-    ) -> Self {
+    fn new(cluster: &WebhookCluster, sources: &[&WebhookSource], pods: &[&PodFacts]) -> Self {
+        let mut refusals = Refusals::default();
+        for pod in pods {
+            refusals.add(&pod.refusals);
+        }
         let status = cluster.status.clone().unwrap_or_default();
         let generation = cluster.metadata.generation;
         let readiness = |type_: &str| Readiness::new(find(&status.conditions, type_), generation);
@@ -222,10 +230,14 @@ impl ClusterReport {
             url: status.url,
             ready_replicas: status.ready_replicas.unwrap_or(0),
             replicas: cluster.spec.replicas,
-            pods: pods.map(|pod| PodReport::new(pod, sources)).collect(),
+            pods: pods
+                .iter()
+                .map(|pod| PodReport::new(pod, sources))
+                .collect(),
+            refusals: RefusalReport::new(refusals.sources.get(&None)),
             sources: sources
                 .iter()
-                .map(|source| SourceReport::new(source))
+                .map(|source| SourceReport::new(source, &refusals))
                 .collect(),
         }
     }
@@ -295,19 +307,22 @@ fn behind(served: &Served, sources: &[&WebhookSource]) -> Vec<String> {
 }
 
 impl SourceReport {
-    fn new(source: &WebhookSource) -> Self {
+    fn new(source: &WebhookSource, refusals: &Refusals) -> Self {
+        let (namespace, name) = (source.namespace().unwrap_or_default(), source.name_any());
+        let refusals = refusals.of(&format!("{namespace}/{name}"));
         let status = source.status.clone().unwrap_or_default();
         let ready = Readiness::new(
             find(&status.conditions, "Ready"),
             source.metadata.generation,
         );
         Self {
-            namespace: source.namespace().unwrap_or_default(),
-            name: source.name_any(),
+            namespace,
+            name,
             cluster: source.spec.cluster_ref.name.clone(),
             ready: ready.with_next_step(|ready| advice::for_source(source, ready)),
             url: status.url,
             relation: status.relation,
+            refusals: RefusalReport::new(refusals),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use trunkline_crds::{WebhookCluster, WebhookSource};
-use trunkline_operator::pods::Served;
+use trunkline_operator::pods::{Refusals, Served};
 
 use super::report::{PodFacts, Report, Serving};
 use super::text::text;
@@ -57,7 +57,18 @@ fn pod(name: &str, answer: Result<Served, String>) -> PodFacts {
         ready: true,
         trouble: None,
         answer,
+        refusals: Refusals::default(),
     }
+}
+
+fn refusing(name: &str, source: Option<&str>, reasons: &[(&str, u64)]) -> PodFacts {
+    let reasons = reasons
+        .iter()
+        .map(|(reason, count)| ((*reason).to_owned(), *count));
+    let mut pod = pod(name, Ok(serving(&[("segment", 4)])));
+    let source = source.map(str::to_owned);
+    pod.refusals.sources.insert(source, reasons.collect());
+    pod
 }
 
 fn good_cluster() -> WebhookCluster {
@@ -217,6 +228,37 @@ fn every_condition_that_is_not_true_has_a_next_step() {
         let step = report.clusters[0].ready.next_step.clone().unwrap();
         assert!(!step.is_empty() && !step.contains('\n'), "{reason}: {step}");
     }
+}
+
+#[test]
+fn what_was_refused_is_summed_over_the_pods_with_what_to_do_about_most_of_it() {
+    let segment = Some("hooks/segment");
+    let pods = [
+        refusing(
+            "a",
+            segment,
+            &[("signature_mismatch", 100), ("body_too_large", 12)],
+        ),
+        refusing("b", segment, &[("signature_mismatch", 20)]),
+        refusing("c", None, &[("unknown_path", 3)]),
+    ];
+    let report = report(&[good_source("segment"), good_source("shop")], &pods);
+    // It is the sender's fault, and so nothing is less ready.
+    assert!(report.ready);
+    assert!(report.clusters[0].sources[1].refusals.is_none());
+    let text = text(&report, false);
+    assert!(
+        text.contains(
+            "    refused 132 in the last hour: signature_mismatch (120), body_too_large (12)\n    \
+             next: Compare the secrets of sender and source; look for a proxy that changes bodies."
+        ),
+        "{text}"
+    );
+    assert!(text.contains("WHERE source = 'hooks/segment'"), "{text}");
+    assert!(
+        text.contains("refusals  3 in the last hour: unknown_path (3), for a path of no source"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -116,6 +116,11 @@ impl Text {
             &format!("pods      {}/{}", cluster.ready_replicas, cluster.replicas),
         );
         self.pods(&cluster.pods);
+        if let Some(refusals) = &cluster.refusals {
+            let what = format!("refusals  {}, for a path of no source", refusals.summary());
+            self.line("  ", &what);
+            self.line("            ", &format!("next: {}", refusals.next_step));
+        }
         self.line("", "");
         if cluster.sources.is_empty() {
             self.line("  ", "No WebhookSource refers to it yet.");
@@ -209,6 +214,15 @@ impl Text {
                         .iter()
                         .map(|step| format!("next: {step}")),
                 );
+            }
+            if let Some(refusals) = &source.refusals {
+                notes.push(format!("refused {}", refusals.summary()));
+                notes.push(format!("next: {}", refusals.next_step));
+                notes.push(format!(
+                    "more: SELECT occurred_at, reason, detail, count FROM trunkline.rejections WHERE \
+                     source = '{}/{}' ORDER BY occurred_at DESC",
+                    source.namespace, source.name
+                ));
             }
             rows.push((cells, notes));
         }

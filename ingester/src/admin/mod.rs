@@ -1,9 +1,10 @@
 //! What an ingester tells about itself, on a listener apart from the senders': `/livez`, `/readyz`,
-//! `/metrics` and `/config`.
+//! `/metrics`, `/config` and `/refusals`.
 //!
 //! Invariant: no secret and no part of a request is told here.
 
 mod config;
+mod refusals;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ pub(crate) fn service(instance: Arc<Instance>) -> TowerToHyperService<Router> {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/config", get(config::config))
+        .route("/refusals", get(refusals::refusals))
         .with_state(instance);
     TowerToHyperService::new(router)
 }

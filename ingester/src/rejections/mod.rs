@@ -11,6 +11,7 @@
 //! - Every refusal is in a row, waits for one, or is counted as lost. While the database is away
 //!   they wait.
 
+mod recent;
 mod recorder;
 mod tally;
 
@@ -24,6 +25,8 @@ use crate::metrics::RefusalLabels;
 use crate::request::Refusal;
 use tally::{Rejection, Tally};
 
+use recent::Recent;
+pub(crate) use recent::{SourceRefusals, WINDOW};
 pub(crate) use recorder::Recorder;
 
 /// How much of a sentence is kept, in characters: one that speaks of many hosts may be long.
@@ -33,6 +36,7 @@ const MAX_DETAIL_CHARS: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct Rejections {
     tally: Mutex<Tally>,
+    recent: Mutex<Recent>,
     /// Something waits under a source and a reason under which nothing waited.
     wake: Notify,
     target: watch::Sender<Option<Arc<Target>>>,
@@ -42,6 +46,7 @@ impl Rejections {
     pub(crate) fn new() -> Self {
         Self {
             tally: Mutex::default(),
+            recent: Mutex::new(Recent::new(Instant::now())),
             wake: Notify::new(),
             target: watch::Sender::new(None),
         }
@@ -62,16 +67,27 @@ impl Rejections {
     pub(crate) fn note(&self, labels: RefusalLabels, refusal: &Refusal) -> bool {
         let status = refusal.status().as_u16();
         let detail = || detail(refusal);
-        let noted = self.tally().note(labels, status, detail, Instant::now());
+        let now = Instant::now();
+        locked(&self.recent).note(&labels, now);
+        let noted = self.tally().note(labels, status, detail, now);
         if noted == tally::Noted::First {
             self.wake.notify_one();
         }
         noted != tally::Noted::NoRoom
     }
 
-    fn tally(&self) -> MutexGuard<'_, Tally> {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What was refused in the last hour.
+    pub(crate) fn recent(&self) -> Vec<SourceRefusals> {
+        locked(&self.recent).told(Instant::now())
     }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        locked(&self.tally)
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The sentence for the owner. PostgreSQL's text has no zero byte.

@@ -17,6 +17,7 @@ use super::rollout::rollout;
 use crate::apply::ApplyError;
 use crate::build::{Listening, base_url, object_name, selector_labels, service_host};
 use crate::database::Outcome;
+use crate::pods::{Reasons, Refusals};
 use crate::problem::Problems;
 use crate::status::{
     ClusterFindings, Finding, PodView, SourceFindings, Spec, Storage, Truth, Wish, certificate,
@@ -59,6 +60,8 @@ pub(super) async fn report(
         let tls = cluster.tls.as_ref()?;
         Some(certificate(tls, &host, now))
     });
+    let refusals = refusals(context, report.name);
+    let nothing = Reasons::new();
     let mut ready_sources = 0;
     let mut is_settled = true;
     for (name, outcome) in report.sources {
@@ -82,6 +85,9 @@ pub(super) async fn report(
             pods: &pods,
             are_pods_known,
             certificate: certificate.as_ref(),
+            refusals: refusals
+                .as_ref()
+                .map(|refusals| refusals.of(&text).unwrap_or(&nothing)),
             url: url(report, outcome.as_ref().ok().map(|it| it.path.as_str())),
             is_cluster_suspended: report.object.spec.suspend,
             now,
@@ -133,6 +139,22 @@ fn pods(context: &Context, memory: &mut ClusterMemory, name: &ClusterName) -> Ve
             PodView::new(endpoint.name, observation, since.elapsed())
         })
         .collect()
+}
+
+/// What the pods in the ready endpoints refused; none before each of them has told.
+fn refusals(context: &Context, name: &ClusterName) -> Option<Refusals> {
+    let endpoints = ready_endpoints(context, name);
+    let mut sum = Refusals::default();
+    for endpoint in &endpoints {
+        sum.add(
+            context
+                .pods
+                .observation(&endpoint.uid)
+                .refusals
+                .as_deref()?,
+        );
+    }
+    (!endpoints.is_empty()).then_some(sum)
 }
 
 fn storage<'a>(

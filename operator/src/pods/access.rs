@@ -8,9 +8,11 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use kube::Client;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 
 use super::PodAddress;
+use super::refusals::{self, Refusals};
 use super::served::{Answer, Served};
 use crate::build::ADMIN_PORT;
 
@@ -66,6 +68,17 @@ impl PodAccess {
         Ok(self.config(pod, None, 0).await?.complete(None))
     }
 
+    /// What a pod refused in the last hour.
+    ///
+    /// # Errors
+    /// Why its answer is not known. One of a version that does not tell is not known either.
+    pub async fn refusals(&self, pod: &PodAddress) -> Result<Refusals, AccessError> {
+        let body = self.get(pod, "/refusals", SLACK).await?;
+        let answer: refusals::Answer = parse(&body)?;
+        is_of(pod, answer.pod_uid.as_deref())?;
+        Ok(answer.into())
+    }
+
     /// Asks what a pod serves; it may keep the question for `wait` seconds while that is `after`.
     pub(super) async fn config(
         &self,
@@ -78,21 +91,39 @@ impl PodAccess {
             None => "/config".to_owned(),
         };
         let limit = Duration::from_secs(wait) + SLACK;
-        let body = tokio::time::timeout(limit, async {
+        let body = self.get(pod, &query, limit).await?;
+        let answer: Answer = parse(&body)?;
+        is_of(pod, answer.pod_uid.as_deref())?;
+        Ok(answer)
+    }
+
+    async fn get(
+        &self,
+        pod: &PodAddress,
+        query: &str,
+        limit: Duration,
+    ) -> Result<Bytes, AccessError> {
+        tokio::time::timeout(limit, async {
             match self {
-                Self::Direct => direct(&pod.ip, &query).await,
-                Self::Proxy(client) => proxied(client, pod, &query).await,
+                Self::Direct => direct(&pod.ip, query).await,
+                Self::Proxy(client) => proxied(client, pod, query).await,
             }
         })
         .await
-        .map_err(|_| AccessError::Timeout(limit))??;
-        let answer: Answer = serde_json::from_slice(&body)
-            .map_err(|error| AccessError::Malformed(error.to_string()))?;
-        if answer.pod_uid.as_deref() == Some(pod.uid.as_str()) {
-            Ok(answer)
-        } else {
-            Err(AccessError::OtherPod)
-        }
+        .map_err(|_| AccessError::Timeout(limit))?
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, AccessError> {
+    serde_json::from_slice(body).map_err(|error| AccessError::Malformed(error.to_string()))
+}
+
+/// Whether it is this pod that has answered.
+fn is_of(pod: &PodAddress, uid: Option<&str>) -> Result<(), AccessError> {
+    if uid == Some(pod.uid.as_str()) {
+        Ok(())
+    } else {
+        Err(AccessError::OtherPod)
     }
 }
 

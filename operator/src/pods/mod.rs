@@ -4,6 +4,7 @@
 //! and a pod that falls silent within seconds.
 
 mod access;
+mod refusals;
 mod served;
 
 use std::collections::HashMap;
@@ -18,11 +19,14 @@ use trunkline_model::names::ClusterName;
 use crate::sync::lock;
 
 pub use access::{AccessError, PodAccess};
+pub use refusals::{Reasons, Refusals};
 pub use served::{Database, Served, ServedSource};
 
 /// How long a pod may keep a question that it has no news for. Far below the time after which
 /// silence makes a source's readiness unknown.
 const POLL_SECONDS: u64 = 3;
+/// How often a pod is asked what it refused. Nothing waits for it.
+const REFUSALS_EVERY: Duration = Duration::from_secs(30);
 /// Pause after a question that failed.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -59,6 +63,8 @@ impl PodAddress {
 pub struct Observation {
     /// What it said last.
     pub served: Option<Served>,
+    /// What it refused; none before it has told.
+    pub refusals: Option<Arc<Refusals>>,
     /// When it last answered.
     pub answered_at: Option<Instant>,
     /// Why the last question failed.
@@ -147,6 +153,7 @@ async fn ask(
     pods: Arc<Mutex<HashMap<String, Tracked>>>,
 ) {
     let mut before: Option<Served> = None;
+    let mut refusals_asked_at: Option<Instant> = None;
     loop {
         let after = before.as_ref().and_then(|served| served.hash.clone());
         let answer = access.config(&pod, after.as_deref(), POLL_SECONDS).await;
@@ -171,6 +178,11 @@ async fn ask(
                 (told, Some(RETRY))
             }
         };
+        let mut news = news;
+        if refusals_asked_at.is_none_or(|at| at.elapsed() >= REFUSALS_EVERY) && pause.is_none() {
+            refusals_asked_at = Some(Instant::now());
+            news |= note_refusals(&pods, &pod.uid, access.refusals(&pod).await);
+        }
         if news && changed.send(cluster.clone()).is_err() {
             return;
         }
@@ -178,6 +190,26 @@ async fn ask(
             tokio::time::sleep(pause).await;
         }
     }
+}
+
+/// Returns whether it is news.
+fn note_refusals(
+    pods: &Mutex<HashMap<String, Tracked>>,
+    uid: &str,
+    answer: Result<Refusals, AccessError>,
+) -> bool {
+    let told = match answer {
+        Ok(refusals) => Arc::new(refusals),
+        // Of a version that does not tell.
+        Err(AccessError::Malformed(_)) => Arc::default(),
+        // It is asked again.
+        Err(_) => return false,
+    };
+    let mut is_news = false;
+    note(pods, uid, |observation| {
+        is_news = observation.refusals.as_ref() != Some(&told);
+        observation.refusals = Some(told);
+    }) && is_news
 }
 
 /// Changes what is known of a pod that is still tracked.

@@ -6,6 +6,7 @@ mod certificate;
 mod cluster;
 mod conditions;
 mod pods;
+mod refusals;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ pub use certificate::certificate;
 pub use cluster::{ClusterFindings, cluster_status};
 pub use conditions::{ConditionList, Finding, Truth, find};
 pub use pods::{PodView, SILENT_AFTER, Voice};
+pub use refusals::top_refusal;
 pub use source::{SourceFindings, Spec, Storage, Wish, orphan_status, source_status};
 
 /// The reconciliation that an object's annotation asks for.

@@ -9,8 +9,9 @@ use trunkline_crds::{WebhookSource, WebhookSourceStatus};
 use super::certificate::is_refused;
 use super::conditions::{ConditionList, Finding, Truth, find};
 use super::pods::{PodView, Voice};
+use super::refusals::top_refusal;
 use super::requested_at;
-use crate::pods::ServedSource;
+use crate::pods::{Reasons, ServedSource};
 use crate::problem::Problems;
 use crate::validate::{Source, UnavailableReason};
 
@@ -35,6 +36,8 @@ pub struct SourceFindings<'a> {
     pub are_pods_known: bool,
     /// The certificate that ingesters show, where they speak TLS.
     pub certificate: Option<&'a Finding>,
+    /// How often each reason of refusal was met in the last hour; none while that is not known.
+    pub refusals: Option<&'a Reasons>,
     /// Where its sender posts.
     pub url: String,
     /// Whether changes are suspended for the whole cluster.
@@ -118,6 +121,10 @@ pub fn source_status(findings: &SourceFindings<'_>) -> WebhookSourceStatus {
             before.url
         },
         relation,
+        top_refusal: match findings.refusals {
+            Some(reasons) => top_refusal(before.top_refusal.as_deref(), reasons),
+            None => before.top_refusal,
+        },
         last_handled_reconcile_at: requested_at(findings.object),
         conditions: list.finish(),
     }

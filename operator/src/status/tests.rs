@@ -108,6 +108,7 @@ fn findings<'a>(
         pods,
         are_pods_known: true,
         certificate: None,
+        refusals: None,
         url: "http://h/webhooks/default/segment".to_owned(),
         is_cluster_suspended: false,
         now: Timestamp::from_second(1000).unwrap(),
@@ -312,4 +313,23 @@ fn a_certificate_that_senders_refuse_is_no_readiness() {
         });
         assert_eq!(ready(&status.conditions).1, expected);
     }
+}
+
+#[test]
+fn the_top_refusal_stays_while_it_is_not_known() {
+    let (mut object, source) = signed("s");
+    let before = json!({"topRefusal": "signature_mismatch"});
+    object.status = Some(serde_json::from_value(before).unwrap());
+    let pods = [good()];
+    let top = |refusals: Option<&crate::pods::Reasons>| {
+        source_status(&SourceFindings {
+            refusals,
+            ..findings(&object, Spec::Valid(&source), &pods)
+        })
+        .top_refusal
+    };
+    assert_eq!(top(None).as_deref(), Some("signature_mismatch"));
+    assert_eq!(top(Some(&crate::pods::Reasons::new())), None);
+    let other = crate::pods::Reasons::from([("rate_limited".to_owned(), 1)]);
+    assert_eq!(top(Some(&other)).as_deref(), Some("rate_limited"));
 }

@@ -1,8 +1,8 @@
 //! `trunkline status` and `trunkline probe` against a real cluster.
 
 use serde_json::Value;
-use trunkline_tests::binary;
 use trunkline_tests::kubernetes::{CommandLine, eventually};
+use trunkline_tests::{binary, events, seed};
 
 use crate::site::{PATIENCE, Site};
 
@@ -50,6 +50,25 @@ async fn status_tells_every_part_and_the_next_step() {
         "{text}"
     );
     assert!(!text.contains('\u{1b}'), "colour without a terminal");
+
+    // What is refused is counted, with what to do, and harms no readiness.
+    let url = site.url("segment").await;
+    let event = &events(seed(), 1)[0].json;
+    for _ in 0..3 {
+        assert_eq!(site.post(&url, event, "wrong").await.status, 400);
+    }
+    let text = trunkline.run(&["status", "-n", "told"]).await;
+    println!("{text}");
+    let refused = "refused 3 in the last hour: signature_mismatch (3)\n    \
+        next: Compare the secrets of sender and source";
+    assert!(text.contains(refused), "{text}");
+    eventually("the reason in the status", PATIENCE, async || {
+        let source = site.sources().await.get("segment").await.unwrap();
+        let top = source.status.and_then(|status| status.top_refusal);
+        let is_said = top.as_deref() == Some("signature_mismatch");
+        is_said.then_some(()).ok_or(format!("{top:?}"))
+    })
+    .await;
 
     let delete = ["delete", "secret", "signing", "-n", "told"];
     site.kubectl.run(&delete).await;
