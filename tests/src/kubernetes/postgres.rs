@@ -13,6 +13,7 @@ use super::component::{Component, Program};
 use super::enclosure::{Enclosure, write_private};
 use super::network::Network;
 use super::patience::eventually;
+use crate::Authority;
 
 /// PostgreSQL runs as no other user than its own.
 const USER: &str = "postgres";
@@ -29,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Postgres {
     server: Component,
     address: Ipv4Addr,
+    authority: Authority,
 }
 
 /// A database and its owner.
@@ -87,6 +89,17 @@ impl Postgres {
         enclosure
             .inside(move || std::fs::write(rules, "host all all all scram-sha-256\n"))
             .unwrap();
+        let authority = Authority::new();
+        let certificate = authority.server(&address.to_string());
+        for (file, text) in [
+            ("server.crt", certificate.certificate),
+            ("server.key", certificate.key),
+        ] {
+            let file = enclosure.path("node/postgres").join(file);
+            let written = file.clone();
+            enclosure.inside(move || write_private(&written, &text));
+            enclosure.run("chown", &[USER, file.to_str().unwrap()]);
+        }
         let program = Program::new("postgres", bin_dir.join("postgres"))
             .user(USER)
             .argument("-D")
@@ -98,6 +111,7 @@ impl Postgres {
         let mut postgres = Self {
             server: enclosure.start(program),
             address,
+            authority,
         };
         postgres.ready().await;
         postgres
@@ -139,6 +153,21 @@ impl Postgres {
             client.batch_execute(&statement).await.expect(&statement);
         }
         login
+    }
+
+    /// Offers TLS from now on, with a certificate for its address. Who does not ask for it gets it
+    /// too, if they take it.
+    pub async fn offer_tls(&self) {
+        let client = self.connect().await;
+        for statement in ["ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()"] {
+            client.batch_execute(statement).await.expect(statement);
+        }
+    }
+
+    /// Whose certificate it shows.
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// `kill -9` of every process of the server.

@@ -8,6 +8,7 @@
 
 mod command_line;
 mod control_plane;
+mod database_tls;
 mod deletion;
 mod docs;
 mod faults;
