@@ -1,7 +1,7 @@
 //! The receivers that are compared, each as a process.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use serde::Serialize;
 use tokio::net::TcpStream;
-use trunkline_tests::Client;
+use trunkline_tests::{Client, ReservedPort};
 
 use crate::station::Station;
 
@@ -79,6 +79,7 @@ impl Programs {
 pub(crate) struct Receiver {
     child: Child,
     pub(crate) address: SocketAddr,
+    _ports: [ReservedPort; 2],
 }
 
 impl Receiver {
@@ -88,10 +89,8 @@ impl Receiver {
         programs: &Programs,
         station: &Station,
     ) -> anyhow::Result<Self> {
-        // Both are held before one is given back, or they could be the same.
-        let ports = [bind()?, bind()?];
-        let [address, admin] = [ports[0].local_addr()?, ports[1].local_addr()?];
-        drop(ports);
+        let ports = [ReservedPort::any()?, ReservedPort::any()?];
+        let [address, admin] = ports.each_ref().map(ReservedPort::address);
         let mut command = command(kind, programs, station, address, admin)?;
         let log = File::create(station.log())?;
         command
@@ -101,7 +100,11 @@ impl Receiver {
         let child = command
             .spawn()
             .with_context(|| format!("starting {:?}", command.get_program()))?;
-        let mut receiver = Self { child, address };
+        let mut receiver = Self {
+            child,
+            address,
+            _ports: ports,
+        };
         let deadline = Instant::now() + START_DEADLINE;
         while !is_ready(kind, address, admin).await {
             if let Some(status) = receiver.child.try_wait()? {
@@ -128,10 +131,6 @@ impl Drop for Receiver {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn bind() -> std::io::Result<TcpListener> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
 }
 
 fn command(

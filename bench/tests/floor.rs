@@ -1,7 +1,6 @@
 //! The floor is a fair measure: it writes the rows that the ingester writes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command};
 use std::time::Duration;
 
@@ -9,33 +8,35 @@ use trunkline_bench::routes::{Routes, Source};
 use trunkline_cli::segment::{HEADERS, SIGNATURE_HEADER};
 use trunkline_model::columns::COLUMNS;
 use trunkline_tests::{
-    Client, Database, SECRET, SourceDraft, Station, events, seed, signed_batch, signed_single,
+    Client, Database, ReservedPort, SECRET, SourceDraft, Station, events, seed, signed_batch,
+    signed_single,
 };
 
 struct Floor {
     child: Child,
-    address: SocketAddr,
+    port: ReservedPort,
 }
 
 impl Floor {
     async fn start(routes: &Routes) -> Self {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
+        let port = ReservedPort::any().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("routes.json");
         std::fs::write(&file, serde_json::to_vec(routes).unwrap()).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_trunkline-floor"))
             .arg("--routes")
             .arg(&file)
-            .args(["--listen", &address.to_string()])
+            .args(["--listen", &port.address().to_string()])
             .spawn()
             .unwrap();
-        while tokio::net::TcpStream::connect(address).await.is_err() {
+        while tokio::net::TcpStream::connect(port.address())
+            .await
+            .is_err()
+        {
             assert_eq!(child.try_wait().unwrap(), None, "the floor has ended");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        Self { child, address }
+        Self { child, port }
     }
 }
 
@@ -91,7 +92,7 @@ async fn the_floor_writes_the_rows_that_the_ingester_writes() {
     requests.push((batch.body, batch.signature));
 
     let mut written = Vec::new();
-    for address in [station.ingester.address(), floor.address] {
+    for address in [station.ingester.address(), floor.port.address()] {
         let mut client = Client::new(address);
         for (body, signature) in &requests {
             let mut headers = HEADERS.to_vec();
@@ -116,7 +117,7 @@ async fn the_floor_writes_the_rows_that_the_ingester_writes() {
 
     let mut headers = HEADERS.to_vec();
     headers.push((SIGNATURE_HEADER, "0000000000000000000000000000000000000000"));
-    let mut client = Client::new(floor.address);
+    let mut client = Client::new(floor.port.address());
     let answer = client
         .post(&draft.path(), &headers, requests[0].0.clone())
         .await

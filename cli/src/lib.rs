@@ -10,6 +10,7 @@ mod dev;
 mod files;
 mod http;
 mod kubernetes;
+mod port;
 pub mod postgres;
 pub mod probe;
 mod render;
@@ -19,3 +20,4 @@ mod signing;
 mod status;
 
 pub use app::{Cli, run};
+pub use port::ReservedPort;

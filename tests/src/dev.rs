@@ -1,7 +1,7 @@
 //! [`Dev`]: a running `trunkline dev -o json`.
 
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use trunkline_cli::ReservedPort;
 use trunkline_cli::segment::SIGNATURE_HEADER;
 
 use crate::binaries::binary;
@@ -21,8 +22,8 @@ use crate::segment::{events, signed_single};
 pub struct Dev {
     child: Child,
     lines: Receiver<Value>,
-    address: SocketAddr,
-    admin: SocketAddr,
+    port: ReservedPort,
+    admin: ReservedPort,
 }
 
 impl Dev {
@@ -38,8 +39,7 @@ impl Dev {
     /// Starts it; nothing is ready when this returns.
     #[must_use]
     pub fn start(manifests: &Path, data: &Path, arguments: &[&str]) -> Self {
-        let ports = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-        let [address, admin] = ports.map(|port| port.local_addr().unwrap());
+        let [port, admin] = [(); 2].map(|()| ReservedPort::any().unwrap());
         let mut child = Command::new(binary("trunkline"))
             .args(["dev", "-o", "json", "-f"])
             .arg(manifests)
@@ -47,9 +47,9 @@ impl Dev {
             .arg(data)
             .args([
                 "--listen",
-                &address.to_string(),
+                &port.address().to_string(),
                 "--admin-listen",
-                &admin.to_string(),
+                &admin.address().to_string(),
             ])
             .args(arguments)
             .stdin(Stdio::null())
@@ -70,7 +70,7 @@ impl Dev {
         Self {
             child,
             lines,
-            address,
+            port,
             admin,
         }
     }
@@ -78,13 +78,13 @@ impl Dev {
     /// Where senders post to.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// Where `/config` and its like are.
     #[must_use]
     pub fn admin_address(&self) -> SocketAddr {
-        self.admin
+        self.admin.address()
     }
 
     /// The next line of this event that has `value` in `field`; any, when `field` is empty.
@@ -108,7 +108,7 @@ impl Dev {
     pub async fn post(&self, path: &str, secret: &str, seed: u64) -> u16 {
         let (body, signature) = signed_single(secret.as_bytes(), &events(seed, 1)[0].json);
         let headers = [(SIGNATURE_HEADER, signature.as_str())];
-        Client::new(self.address)
+        Client::new(self.address())
             .post(path, &headers, body)
             .await
             .unwrap()

@@ -1,7 +1,7 @@
 //! [`IngesterProcess`]: the real binary.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
+use trunkline_cli::ReservedPort;
 
 use crate::binaries::binary;
 use crate::client::{Answer, Client};
@@ -25,8 +26,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(30);
 pub struct IngesterProcess {
     child: Child,
     config_dir: PathBuf,
-    address: SocketAddr,
-    admin: SocketAddr,
+    port: ReservedPort,
+    admin: ReservedPort,
     extras: Extras,
     folder: TempDir,
 }
@@ -73,21 +74,19 @@ impl IngesterProcess {
     }
 
     fn start_as(config_dir: &Path, extras: Extras) -> Self {
-        // Both are held before one is given back, or they could be the same.
-        let ports = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-        let [address, admin] = ports.map(|port| port.local_addr().unwrap());
+        let [port, admin] = [(); 2].map(|()| ReservedPort::any().unwrap());
         let folder = tempfile::tempdir().unwrap();
         let child = spawn(
             config_dir,
-            address,
-            admin,
+            &port,
+            &admin,
             &extras,
             &folder.path().join("log"),
         );
         Self {
             child,
             config_dir: config_dir.to_owned(),
-            address,
+            port,
             admin,
             extras,
             folder,
@@ -97,18 +96,18 @@ impl IngesterProcess {
     /// Where senders post to.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// A sender.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client::new(self.address)
+        Client::new(self.address())
     }
 
     /// A page of the admin listener; none while nothing listens.
     pub async fn admin(&self, path: &str) -> Option<Answer> {
-        Client::new(self.admin).get(path).await.ok()
+        Client::new(self.admin.address()).get(path).await.ok()
     }
 
     /// Waits for `/readyz`.
@@ -180,8 +179,8 @@ impl IngesterProcess {
         let log = self.folder.path().join("log");
         self.child = spawn(
             &self.config_dir,
-            self.address,
-            self.admin,
+            &self.port,
+            &self.admin,
             &self.extras,
             &log,
         );
@@ -264,8 +263,8 @@ fn parse(answer: &Answer) -> serde_json::Value {
 
 fn spawn(
     config_dir: &Path,
-    address: SocketAddr,
-    admin: SocketAddr,
+    port: &ReservedPort,
+    admin: &ReservedPort,
     extras: &Extras,
     log: &Path,
 ) -> Child {
@@ -288,9 +287,9 @@ fn spawn(
         .arg(config_dir)
         .args([
             "--listen",
-            &address.to_string(),
+            &port.address().to_string(),
             "--admin-listen",
-            &admin.to_string(),
+            &admin.address().to_string(),
         ])
         .args(&extras.arguments)
         .envs(extras.environment.iter().map(|(name, value)| (name, value)))

@@ -65,4 +65,5 @@ pub use scale::{is_full, scaled, seed};
 pub use segment::{Batch, events, signed_batch, signed_single};
 pub use standby::Standby;
 pub use station::{SECRET, Station};
+pub use trunkline_cli::ReservedPort;
 pub use wire::{post_bytes, read_status, signed_post_bytes};

@@ -1,7 +1,6 @@
 //! [`PgBouncer`]: the pooler between a database and everyone who connects to it.
 
 use std::fs::{File, Permissions};
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -9,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::net::TcpStream;
+use trunkline_cli::ReservedPort;
 
 use crate::certificates::Certificate;
 
@@ -20,7 +20,7 @@ const START_DEADLINE: Duration = Duration::from_secs(10);
 pub struct PgBouncer {
     child: Child,
     folder: TempDir,
-    port: u16,
+    port: ReservedPort,
 }
 
 impl PgBouncer {
@@ -47,9 +47,7 @@ impl PgBouncer {
         let role = server.get_user().unwrap();
         let password = String::from_utf8_lossy(server.get_password().unwrap());
         let upstream = server.get_ports()[0];
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
+        let port = ReservedPort::any().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let roles = folder.path().join("userlist.txt");
         let settings = format!(
@@ -57,13 +55,14 @@ impl PgBouncer {
              * = host=127.0.0.1 port={upstream}\n\
              [pgbouncer]\n\
              listen_addr = 127.0.0.1\n\
-             listen_port = {port}\n\
+             listen_port = {}\n\
              unix_socket_dir =\n\
              {user}\n\
              default_pool_size = {pool_size}\n\
              auth_file = {roles}\n\
              auth_user = {role}\n\
              {settings}{tls}",
+            port.number(),
             settings = Self::SETTINGS,
             tls = match certificate {
                 Some(_) => format!(
@@ -101,7 +100,7 @@ impl PgBouncer {
     /// The port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// The URL of a server or of a role there, by way of this pooler.
@@ -109,7 +108,7 @@ impl PgBouncer {
     pub fn url(&self, server_url: &str) -> String {
         let (role, place) = server_url.rsplit_once('@').unwrap();
         let (_, database) = place.split_once('/').unwrap();
-        format!("{role}@127.0.0.1:{}/{database}", self.port)
+        format!("{role}@127.0.0.1:{}/{database}", self.port())
     }
 
     /// `kill -9`.
@@ -128,10 +127,7 @@ impl PgBouncer {
 
     async fn listening(&mut self) {
         let deadline = Instant::now() + START_DEADLINE;
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))
-            .await
-            .is_err()
-        {
+        while TcpStream::connect(self.port.address()).await.is_err() {
             let ended = self.child.try_wait().unwrap();
             let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
             assert!(ended.is_none() && Instant::now() < deadline, "{log}");

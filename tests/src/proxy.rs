@@ -9,6 +9,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use trunkline_cli::ReservedPort;
 
 /// What the proxy does with connections, existing and new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,7 @@ const COMMITTED: &[u8] = b"\0\0\0\x0bCOMMIT\0";
 /// A TCP proxy on a port of its own.
 #[derive(Debug)]
 pub struct Proxy {
-    port: u16,
+    port: ReservedPort,
     behaviour: watch::Sender<Behaviour>,
     lost: Arc<AtomicU64>,
     task: JoinHandle<()>,
@@ -42,8 +43,8 @@ pub struct Proxy {
 impl Proxy {
     /// Starts to pass connections on to a port of 127.0.0.1.
     pub async fn start(upstream: u16) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let port = ReservedPort::any().unwrap();
+        let listener = TcpListener::bind(port.address()).await.unwrap();
         let (behaviour, seen) = watch::channel(Behaviour::Pass);
         let counters = Arc::new(Counters {
             commits: AtomicU64::new(0),
@@ -62,7 +63,7 @@ impl Proxy {
     /// The port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// Changes what happens from now on.
@@ -95,7 +96,7 @@ async fn serve(
     mut behaviour: watch::Receiver<Behaviour>,
     counters: Arc<Counters>,
 ) {
-    let port = listener.local_addr().unwrap().port();
+    let address = listener.local_addr().unwrap();
     let mut listener = Some(listener);
     let mut connections = JoinSet::new();
     loop {
@@ -104,11 +105,7 @@ async fn serve(
             listener = None;
             connections.shutdown().await;
         } else if listener.is_none() {
-            listener = Some(
-                TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-                    .await
-                    .unwrap(),
-            );
+            listener = Some(TcpListener::bind(address).await.unwrap());
         }
         let accept = async {
             match &listener {

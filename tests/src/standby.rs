@@ -1,7 +1,6 @@
 //! [`Standby`]: a server that follows another by streaming replication.
 
 use std::fs::{File, Permissions};
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -11,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Gid, Pid, Uid, chown};
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
+use trunkline_cli::ReservedPort;
 
 use crate::database::Database;
 
@@ -22,7 +22,7 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 pub struct Standby {
     child: Child,
     folder: TempDir,
-    port: u16,
+    port: ReservedPort,
     url: String,
 }
 
@@ -36,9 +36,7 @@ impl Standby {
         let ids = (Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
         chown(folder.path(), ids.0, ids.1).unwrap();
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
+        let port = ReservedPort::any().unwrap();
 
         let data = folder.path().join("data");
         let program = |name: &str| {
@@ -76,7 +74,14 @@ impl Standby {
         let child = program("postgres")
             .arg("-D")
             .arg(&data)
-            .args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k", ""])
+            .args([
+                "-p",
+                &port.number().to_string(),
+                "-h",
+                "127.0.0.1",
+                "-k",
+                "",
+            ])
             .args(settings)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -84,11 +89,12 @@ impl Standby {
             .spawn()
             .unwrap();
         let own = format!(":{}/", primary.port());
+        let url = primary.url().replace(&own, &format!(":{}/", port.number()));
         let standby = Self {
             child,
             folder,
             port,
-            url: primary.url().replace(&own, &format!(":{port}/")),
+            url,
         };
         let begun = Instant::now();
         while tokio_postgres::connect(&standby.url, NoTls).await.is_err() {
@@ -101,7 +107,7 @@ impl Standby {
     /// The port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// Where the superuser connects.

@@ -1,6 +1,5 @@
 //! [`PrivatePostgres`]: a server from its start to its end.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use tokio::time::Instant;
 use super::data_dir::DataDir;
 use super::postmaster::Postmaster;
 use super::{DATABASE, Error, Installation, SUPERUSER, init, orphan, ready};
+use crate::port::ReservedPort;
 
 /// How long a start may take. A clean one takes a fraction of a second; after a crash the server
 /// first replays its log.
@@ -43,6 +43,8 @@ pub struct PrivatePostgres {
     installation: Installation,
     settings: Vec<(String, String)>,
     port: u16,
+    /// Keeps the port while the server is down, unless the caller named it.
+    reserved: Option<ReservedPort>,
 }
 
 impl PrivatePostgres {
@@ -67,6 +69,7 @@ impl PrivatePostgres {
             installation,
             settings: options.settings,
             port: options.port,
+            reserved: None,
         };
         server.launch().await?;
         Ok(server)
@@ -158,10 +161,11 @@ impl PrivatePostgres {
         let deadline = Instant::now() + START_DEADLINE;
         let wanted = self.port;
         loop {
-            self.port = match wanted {
-                0 => free_port(self.data_dir.credentials().port)?,
-                named => named,
-            };
+            if wanted == 0 {
+                let reserved = reserve(self.data_dir.credentials().port)?;
+                self.port = reserved.number();
+                self.reserved = Some(reserved);
+            }
             let mut postmaster = Postmaster::spawn(
                 &self.installation,
                 &mut self.data_dir,
@@ -213,7 +217,7 @@ fn choose(bin_dir: Option<&Path>, data_dir: &DataDir) -> Result<Installation, Er
 /// What kept a server from starting, and is gone a moment later.
 #[derive(Debug, PartialEq, Eq)]
 enum Obstacle {
-    /// Someone took the port between our look and the server's.
+    /// Someone who named the port was quicker to listen on it.
     Port,
     /// Children of a killed server have not noticed its death yet.
     Children,
@@ -231,11 +235,9 @@ fn obstacle(log_tail: &str) -> Option<Obstacle> {
 }
 
 /// The preferred port when nothing listens on it, else one that the system chooses.
-fn free_port(preferred: u16) -> Result<u16, Error> {
-    // Binding to 0 lets the system choose, so a preference of 0 needs no case of its own.
-    TcpListener::bind((Ipv4Addr::LOCALHOST, preferred))
-        .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
+fn reserve(preferred: u16) -> Result<ReservedPort, Error> {
+    // 0 lets the system choose, so a preference of 0 needs no case of its own.
+    ReservedPort::at(preferred)
+        .or_else(|_| ReservedPort::any())
         .map_err(Error::io("looking for a free port on 127.0.0.1"))
 }

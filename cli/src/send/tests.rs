@@ -210,10 +210,8 @@ async fn a_share_of_the_requests_opens_connections_of_its_own() {
 
 #[tokio::test]
 async fn a_refused_connection_is_counted_apart_and_said_in_words() {
-    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = unused.local_addr().unwrap();
-    drop(unused);
-    let report = Sender::new(plan(address))
+    let unused = crate::ReservedPort::any().unwrap();
+    let report = Sender::new(plan(unused.address()))
         .run(CancellationToken::new())
         .await;
     assert_eq!((report.connection_errors, report.requests), (100, 100));

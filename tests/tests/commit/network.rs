@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use trunkline_ingester::commit::CommitError;
 use trunkline_pgconn::Target;
-use trunkline_tests::{Behaviour, Proxy};
+use trunkline_tests::{Behaviour, Proxy, ReservedPort};
 
 use crate::harness::{Fixture, ready, start, target, timed, until_committed};
 
@@ -62,14 +61,9 @@ async fn an_unreachable_database_is_answered_for_in_time_and_used_again_when_it_
 #[tokio::test]
 async fn the_next_host_is_tried_when_one_refuses() {
     let fixture = Fixture::start().await;
-    let free = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let refused = ReservedPort::any().unwrap();
     let port = fixture.database.port();
-    let both = format!("127.0.0.1:{free},127.0.0.1:{port}");
+    let both = format!("{},127.0.0.1:{port}", refused.address());
     let url = fixture.database.ingest_url();
     let url = url.replace(&format!("127.0.0.1:{port}"), &both);
     let committer = start(target(&url), 1);

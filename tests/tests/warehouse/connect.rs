@@ -45,9 +45,8 @@ async fn a_login_that_fails_names_the_cause() {
     let tls = refused(&format!("{}?sslmode=require", database.url)).await;
     assert!(matches!(tls, Error::Tls { .. }), "{tls}");
 
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
+    let refused_port = trunkline_tests::ReservedPort::any().unwrap();
+    let address = refused_port.address().to_string();
     let nobody = refused(&format!("postgres://o:hunter2@{address}/d")).await;
     assert!(matches!(nobody, Error::Unreachable { .. }), "{nobody}");
     assert!(nobody.to_string().contains(&address), "{nobody}");
