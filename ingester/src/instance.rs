@@ -26,7 +26,7 @@ const MAX_CONNECTIONS: usize = 512;
 
 /// Bytes in flight that allow for one connection more, where the configuration sets no other bound.
 ///
-/// A connection takes at most half of it (`tests/tests/connections.rs` measures), mostly for its read
+/// A connection takes at most half of it (`tests/tests/behaviour/connections.rs` measures), mostly for its read
 /// buffer, and a size's memory has beside the bytes in flight three quarters as much again. So
 /// connections fit even where each has grown to its largest.
 const BYTES_PER_CONNECTION: usize = 128 << 10;

@@ -17,7 +17,7 @@ use trunkline_model::secret::SecretBytes;
 use trunkline_warehouse::{DesiredSource, Error, PendingReason, PendingStep, Provisioned, Report};
 
 #[allow(dead_code, reason = "the other tests of the warehouse use the rest")]
-#[path = "warehouse/harness.rs"]
+#[path = "behaviour/warehouse/harness.rs"]
 mod harness;
 use harness::*;
 

@@ -1,0 +1,20 @@
+//! The warehouse against a real PostgreSQL.
+//!
+//! One server serves the whole binary and each test has a database of its own on it, except where
+//! a test is about the server.
+
+mod connect;
+mod describe;
+mod harness;
+mod layout;
+mod partitions;
+mod readers;
+mod rejections;
+mod removal;
+mod retention;
+mod roles;
+mod shared;
+mod sources;
+mod statistics;
+mod upkeep;
+mod views;
