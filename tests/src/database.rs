@@ -1,12 +1,14 @@
 //! [`Database`]: a PostgreSQL with the warehouse in it, and the ways in which it can fail.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::sync::OnceCell;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{NoTls, Row};
-use trunkline_cli::postgres::{Options, PrivatePostgres};
+use trunkline_cli::postgres::{Options, PrivatePostgres, Template};
 use trunkline_model::names::{ClusterName, SourceName};
 use trunkline_model::secret::SecretBytes;
 use trunkline_warehouse::{DesiredSource, Warehouse};
@@ -51,10 +53,17 @@ impl Database {
     }
 
     async fn start_as(options: Options) -> Self {
-        let server = PrivatePostgres::start(options)
-            .await
-            .expect("a private PostgreSQL");
-        let ingest_url = lay_out(&server).await;
+        let laid_out = LaidOut::shared().await;
+        let server = PrivatePostgres::start(Options {
+            template: Some(Arc::clone(&laid_out.template)),
+            ..options
+        })
+        .await
+        .expect("a private PostgreSQL");
+        let ingest_url = laid_out.ingest_url.replace(
+            &format!(":{}/", laid_out.port),
+            &format!(":{}/", server.port()),
+        );
         Self { server, ingest_url }
     }
 
@@ -264,6 +273,35 @@ fn children(parent: u32) -> Vec<u32> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(is_child)
         .collect()
+}
+
+/// A server with the layout in it, which has stopped: the others begin as copies of it.
+struct LaidOut {
+    template: Arc<Template>,
+    /// Where the ingesters connected.
+    ingest_url: String,
+    port: u16,
+}
+
+impl LaidOut {
+    /// That of this process.
+    async fn shared() -> &'static Self {
+        static SHARED: OnceCell<LaidOut> = OnceCell::const_new();
+        SHARED
+            .get_or_init(async || {
+                let server = PrivatePostgres::start(Options::default())
+                    .await
+                    .expect("a private PostgreSQL");
+                let (ingest_url, port) = (lay_out(&server).await, server.port());
+                let template = Template::of(server).await.expect("a template");
+                Self {
+                    template: Arc::new(template),
+                    ingest_url,
+                    port,
+                }
+            })
+            .await
+    }
 }
 
 /// Makes the layout and the ingest login, and says where that connects.

@@ -183,6 +183,14 @@ impl DataDir {
         Ok(())
     }
 
+    /// Takes over the password of a copied server.
+    pub(crate) fn take_password(&mut self, other: &Self) -> Result<(), Error> {
+        self.credentials
+            .password
+            .clone_from(&other.credentials.password);
+        self.credentials.write(&self.pgpass(), &self.account)
+    }
+
     /// Opens the log for one start of the server.
     pub(crate) fn open_log(&mut self) -> Result<File, Error> {
         let path = self.log_path();

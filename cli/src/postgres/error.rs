@@ -125,6 +125,14 @@ pub enum Error {
         /// What it printed on standard error.
         output: String,
     },
+    /// A template could not be copied.
+    #[error("copying the template failed ({status}): {output}")]
+    CopyFailed {
+        /// How `cp` ended.
+        status: std::process::ExitStatus,
+        /// What it printed on standard error.
+        output: String,
+    },
     /// A server that a killed process left behind does not end.
     #[error(
         "the PostgreSQL of an earlier run (process {pid}) does not stop; end it with `kill -9 {pid}`"

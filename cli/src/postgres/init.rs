@@ -1,6 +1,6 @@
-//! Fills an empty data directory with `initdb`, completely or not at all.
+//! Fills an empty data directory, with `initdb` or by a copy, completely or not at all.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 use super::account::Account;
 use super::data_dir::{DataDir, write_private};
@@ -44,7 +44,11 @@ pub(crate) async fn init(installation: &Installation, data_dir: &DataDir) -> Res
             // A power cut would take a temporary folder with it; this saves the wait for the disk.
             command.arg("--no-sync");
         }
-        failure = run(command, data_dir.account()).await?;
+        let output = run(command, data_dir.account()).await?;
+        failure = (!output.status.success()).then(|| Error::InitFailed {
+            status: output.status,
+            output: complaint(&output),
+        });
         if failure.is_none() {
             break;
         }
@@ -54,7 +58,34 @@ pub(crate) async fn init(installation: &Installation, data_dir: &DataDir) -> Res
     if let Some(failure) = failure {
         return Err(failure);
     }
-    let cluster = data_dir.cluster();
+    complete(data_dir)
+}
+
+/// Copies what another server has left, and takes over its password.
+///
+/// # Errors
+/// [`Error::CopyFailed`] with what `cp` printed.
+pub(crate) async fn copy(template: &DataDir, data_dir: &mut DataDir) -> Result<(), Error> {
+    remove_unfinished(data_dir)?;
+    let mut command = Command::new("cp");
+    command
+        .arg("-a")
+        .arg(template.cluster())
+        .arg(data_dir.unfinished_cluster());
+    let output = run(command, data_dir.account()).await?;
+    if !output.status.success() {
+        return Err(Error::CopyFailed {
+            status: output.status,
+            output: complaint(&output),
+        });
+    }
+    data_dir.take_password(template)?;
+    complete(data_dir)
+}
+
+/// Gives the finished cluster its name.
+fn complete(data_dir: &DataDir) -> Result<(), Error> {
+    let (unfinished, cluster) = (data_dir.unfinished_cluster(), data_dir.cluster());
     std::fs::rename(&unfinished, &cluster).map_err(Error::io(format!(
         "moving the new cluster to {}",
         cluster.display()
@@ -73,21 +104,23 @@ fn remove_unfinished(data_dir: &DataDir) -> Result<(), Error> {
     }
 }
 
-/// Runs a program to its end; an exit status other than 0 comes back as the failure it is.
-async fn run(mut command: Command, account: &Account) -> Result<Option<Error>, Error> {
+/// Runs a program to its end.
+async fn run(mut command: Command, account: &Account) -> Result<Output, Error> {
     account.apply(&mut command);
     // A folder that every user may be in, whatever folder we were started from.
     command
         .env("LC_ALL", "C")
         .env_remove("PGDATA")
         .current_dir("/");
-    let output = tokio::process::Command::from(command)
+    let program = command.get_program().to_string_lossy().into_owned();
+    tokio::process::Command::from(command)
         .kill_on_drop(true)
         .output()
         .await
-        .map_err(Error::io("running initdb"))?;
-    Ok((!output.status.success()).then(|| Error::InitFailed {
-        status: output.status,
-        output: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    }))
+        .map_err(Error::io(format!("running {program}")))
+}
+
+/// What a program said about its failure.
+fn complaint(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).trim().to_owned()
 }

@@ -1,7 +1,7 @@
 //! A private PostgreSQL from the machine's own binaries, for `trunkline dev` and for tests.
 //!
 //! The way of a start: [`Installation::find`] locates the binaries, `DataDir` opens and locks the
-//! folder, `init` fills an empty one, `postmaster` runs the server, [`PrivatePostgres`] holds them
+//! folder, `init` fills an empty one or copies a [`Template`], `postmaster` runs the server, [`PrivatePostgres`] holds them
 //! together and answers once a connection works.
 //!
 //! Invariants: the server listens on 127.0.0.1 alone and always asks for a password; a folder that
@@ -17,6 +17,7 @@ mod orphan;
 mod postmaster;
 mod private;
 mod ready;
+mod template;
 #[cfg(test)]
 mod tests;
 mod watchdog;
@@ -24,6 +25,7 @@ mod watchdog;
 pub use error::Error;
 pub use find::Installation;
 pub use private::{Options, PrivatePostgres};
+pub use template::Template;
 
 /// The oldest major version that Trunkline works with.
 pub const OLDEST_MAJOR: u32 = 14;

@@ -106,6 +106,11 @@ impl Postmaster {
         self.child.id()
     }
 
+    /// Makes a checkpoint at its end worth the wait.
+    pub(crate) fn keep_data(&mut self) {
+        self.temporary = false;
+    }
+
     /// How the server ended, or none while it runs.
     pub(crate) fn try_wait(&mut self) -> Result<Option<ExitStatus>, Error> {
         self.child

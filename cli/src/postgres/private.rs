@@ -1,13 +1,14 @@
 //! [`PrivatePostgres`]: a server from its start to its end.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::data_dir::DataDir;
 use super::postmaster::Postmaster;
-use super::{DATABASE, Error, Installation, SUPERUSER, init, orphan, ready};
+use super::{DATABASE, Error, Installation, SUPERUSER, Template, init, orphan, ready};
 use crate::port::ReservedPort;
 
 /// How long a start may take. A clean one takes a fraction of a second; after a crash the server
@@ -29,6 +30,8 @@ pub struct Options {
     pub settings: Vec<(String, String)>,
     /// The folder of `initdb` and `postgres`. None: found on this machine.
     pub bin_dir: Option<PathBuf>,
+    /// What an empty folder is filled with. None: what `initdb` makes.
+    pub template: Option<Arc<Template>>,
 }
 
 /// A running PostgreSQL of our own.
@@ -57,10 +60,13 @@ impl PrivatePostgres {
     /// When there is no PostgreSQL, the folder is not ours to use, or the server does not start;
     /// the message names the fix or quotes the server's log.
     pub async fn start(options: Options) -> Result<Self, Error> {
-        let data_dir = DataDir::open(options.data_dir.as_deref())?;
+        let mut data_dir = DataDir::open(options.data_dir.as_deref())?;
         let installation = choose(options.bin_dir.as_deref(), &data_dir)?;
         if data_dir.major()?.is_none() {
-            init::init(&installation, &data_dir).await?;
+            match &options.template {
+                Some(template) => init::copy(template.data_dir(), &mut data_dir).await?,
+                None => init::init(&installation, &data_dir).await?,
+            }
         }
         orphan::stop(&data_dir.cluster()).await?;
         let mut server = Self {
@@ -146,6 +152,15 @@ impl PrivatePostgres {
     #[must_use]
     pub fn installation(&self) -> &Installation {
         &self.installation
+    }
+
+    /// Stops the server with a checkpoint; its folder stays with the caller.
+    pub(crate) async fn stop_and_keep(mut self) -> DataDir {
+        if let Some(postmaster) = &mut self.postmaster {
+            postmaster.keep_data();
+        }
+        self.halt().await;
+        self.data_dir
     }
 
     async fn halt(&mut self) {

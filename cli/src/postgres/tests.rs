@@ -1,6 +1,7 @@
 //! The private server against the real PostgreSQL of this machine.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -8,7 +9,7 @@ use nix::unistd::Pid;
 use tokio_postgres::NoTls;
 
 use super::account::Account;
-use super::{Error, Installation, Options, PrivatePostgres};
+use super::{Error, Installation, Options, PrivatePostgres, Template};
 
 /// A folder that an unprivileged user may enter, with the data directory in it.
 fn parent() -> tempfile::TempDir {
@@ -138,6 +139,28 @@ async fn a_second_start_keeps_rows_password_and_port_and_is_quick() {
     // Measured 0.1 s; a machine that runs other tests beside this one is slower.
     assert!(took < Duration::from_secs(3), "{took:?}");
     second.stop().await;
+}
+
+#[tokio::test]
+async fn servers_begin_as_copies_of_a_template_and_go_their_own_ways() {
+    let first = PrivatePostgres::start(Options::default()).await.unwrap();
+    execute(&first.url(), "CREATE TABLE kept AS SELECT 'yes' AS answer").await;
+    let template = Arc::new(Template::of(first).await.unwrap());
+    let copy = || {
+        PrivatePostgres::start(Options {
+            template: Some(Arc::clone(&template)),
+            ..Options::default()
+        })
+    };
+    let (a, b) = tokio::join!(copy(), copy());
+    let (a, b) = (a.unwrap(), b.unwrap());
+    execute(&a.url(), "DROP TABLE kept").await;
+    assert_eq!(query(&b.url(), "SELECT answer FROM kept").await, "yes");
+    let log = std::fs::read_to_string(b.log_path()).unwrap();
+    assert!(!log.contains("recovery"), "it was stopped properly: {log}");
+    let folder = template.data_dir().path().to_owned();
+    drop(template);
+    assert!(!folder.exists());
 }
 
 #[tokio::test]
