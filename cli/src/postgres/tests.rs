@@ -109,20 +109,6 @@ async fn two_servers_at_once_have_different_ports() {
 }
 
 #[tokio::test]
-async fn nobody_gets_the_port_of_a_server_that_is_down() {
-    let mut server = PrivatePostgres::start(Options::default()).await.unwrap();
-    signal(server.pid().unwrap(), Signal::SIGQUIT);
-    until("the server is down", || !server.is_running().unwrap()).await;
-    // Without SO_REUSEADDR, as everyone who asks for any port is treated.
-    let stranger = tokio::net::TcpSocket::new_v4().unwrap();
-    let address = ([127, 0, 0, 1], server.port()).into();
-    let error = stranger.bind(address).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
-    server.start_again().await.unwrap();
-    assert_eq!(query(&server.url(), "SELECT 'back'").await, "back");
-}
-
-#[tokio::test]
 async fn a_second_start_keeps_rows_password_and_port_and_is_quick() {
     let parent = parent();
     let folder = parent.path().join("data");

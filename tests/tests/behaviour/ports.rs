@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
 
-use trunkline_tests::{OwnNetwork, ReservedPort};
+use trunkline_tests::{Database, OwnNetwork, ReservedPort};
 
 /// Set in the second process.
 const SECOND: &str = "TRUNKLINE_TEST_SECOND_PROCESS";
@@ -20,7 +20,7 @@ const PORTS: usize = 64;
 #[test]
 fn a_reserved_port_is_given_to_nobody_else() {
     let test = "ports::a_reserved_port_is_given_to_nobody_else";
-    let Some(_network) = OwnNetwork::enter(test) else {
+    let Some(_network) = small_network(test) else {
         return;
     };
     if std::env::var_os(SECOND).is_some() {
@@ -31,9 +31,6 @@ fn a_reserved_port_is_given_to_nobody_else() {
         println!("\n{RESERVED} {}", numbers.join(" "));
         return;
     }
-    let range = format!("40000 {}", 40_000 + PORTS - 1);
-    std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", range).unwrap();
-
     let reserved: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| reserve(6))).collect();
         let ports = threads.into_iter().map(|thread| thread.join().unwrap());
@@ -44,8 +41,7 @@ fn a_reserved_port_is_given_to_nobody_else() {
     let theirs = reserved_by_a_second_process(test);
     assert!(theirs.len() == 8 && ours.is_disjoint(&theirs), "{theirs:?}");
 
-    let others: Vec<_> =
-        std::iter::from_fn(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()).collect();
+    let others = take_what_is_left();
     assert_eq!(others.len(), PORTS - ours.len());
     for other in &others {
         let port = other.local_addr().unwrap().port();
@@ -60,6 +56,41 @@ fn a_reserved_port_is_given_to_nobody_else() {
         let another = TcpListener::bind(reserved[0].address());
         assert_eq!(another.unwrap_err().kind(), ErrorKind::AddrInUse);
     }
+}
+
+#[tokio::test]
+async fn the_port_of_a_database_that_is_down_stays_its_own() {
+    let test = "ports::the_port_of_a_database_that_is_down_stays_its_own";
+    let Some(_network) = small_network(test) else {
+        return;
+    };
+    let mut database = Database::start().await;
+    database.shut_down().await;
+    let others = take_what_is_left();
+    assert!(others.len() > PORTS / 2, "{others:?}");
+    for other in others {
+        assert_ne!(other.local_addr().unwrap().port(), database.port());
+    }
+    database.start_again().await;
+    assert_eq!(database.count("SELECT 1::bigint").await, 1);
+}
+
+/// A network with [`PORTS`] of them, in which a connection that has ended keeps none.
+fn small_network(test: &str) -> Option<OwnNetwork> {
+    let network = OwnNetwork::enter(test)?;
+    let range = format!("40000 {}", 40_000 + PORTS - 1);
+    let settings = [
+        ("ip_local_port_range", range.as_str()),
+        ("tcp_max_tw_buckets", "0"),
+    ];
+    for (name, value) in settings {
+        std::fs::write(format!("/proc/sys/net/ipv4/{name}"), value).unwrap();
+    }
+    Some(network)
+}
+
+fn take_what_is_left() -> Vec<TcpListener> {
+    std::iter::from_fn(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()).collect()
 }
 
 fn reserve(count: usize) -> Vec<ReservedPort> {
