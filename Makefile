@@ -28,10 +28,13 @@ build: ## install what is missing and build the command line
 	@scripts/install
 	cargo build --release --locked -p trunkline-cli
 
+# Tests mostly wait for each other's processes and for time to pass: several for each processor.
+TEST_THREADS ?= $(shell expr 4 \* $$(getconf _NPROCESSORS_ONLN))
+
 .PHONY: test
 test: lint ## every check and every test
-	cargo test --workspace --locked
-	$(MAKE) fuzz FUZZ_SECONDS=10
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace --locked
+	$(MAKE) fuzz FUZZ_SECONDS=5
 	$(MAKE) e2e
 
 .PHONY: lint
