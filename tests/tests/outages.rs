@@ -1,6 +1,6 @@
 //! What senders are told while the database is stopped, frozen, unreachable or not durable.
 //!
-//! Times are part of what is asserted, so one test runs at a time.
+//! Times are part of what is asserted, so few tests run at a time.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 use trunkline_cli::segment::SIGNATURE_HEADER;
 use trunkline_tests::{
@@ -27,9 +27,10 @@ const SLOWEST_REFUSAL_WHEN_REFUSED: Duration = Duration::from_secs(1);
 /// How soon after the database's return a POST is answered with 200.
 const RECOVERY: Duration = Duration::from_secs(2);
 
-async fn alone() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::const_new(());
-    TURN.lock().await
+/// Waits until fewer than three others run.
+async fn turn() -> SemaphorePermit<'static> {
+    static TURNS: Semaphore = Semaphore::const_new(3);
+    TURNS.acquire().await.unwrap()
 }
 
 /// Posts one event.
@@ -87,7 +88,7 @@ async fn soon_200(station: &Station, what: &str) {
 
 #[tokio::test]
 async fn a_stopped_database_is_503_at_once_and_comes_back_without_a_restart() {
-    let _alone = alone().await;
+    let _turn = turn().await;
     let mut station = Station::segment().await;
     soon_200(&station, "start").await;
     station.database.shut_down().await;
@@ -108,7 +109,7 @@ async fn a_stopped_database_is_503_at_once_and_comes_back_without_a_restart() {
 
 #[tokio::test]
 async fn a_frozen_database_is_503_within_4_s_and_comes_back_without_a_restart() {
-    let _alone = alone().await;
+    let _turn = turn().await;
     let station = Station::segment().await;
     soon_200(&station, "start").await;
     station.database.freeze();
@@ -119,7 +120,7 @@ async fn a_frozen_database_is_503_within_4_s_and_comes_back_without_a_restart() 
 
 #[tokio::test]
 async fn an_unreachable_database_is_503_within_4_s_and_comes_back_without_a_restart() {
-    let _alone = alone().await;
+    let _turn = turn().await;
     let station = Station::behind_proxy().await;
     let proxy = station.proxy.as_ref().unwrap();
     soon_200(&station, "start").await;
@@ -137,7 +138,7 @@ async fn an_unreachable_database_is_503_within_4_s_and_comes_back_without_a_rest
 
 #[tokio::test]
 async fn a_database_whose_packets_are_dropped_is_503_within_4_s_and_comes_back_without_a_restart() {
-    let _alone = alone().await;
+    let _turn = turn().await;
     let test =
         "a_database_whose_packets_are_dropped_is_503_within_4_s_and_comes_back_without_a_restart";
     let Some(network) = OwnNetwork::enter(test) else {
@@ -185,7 +186,7 @@ async fn a_database_whose_packets_are_dropped_is_503_within_4_s_and_comes_back_w
 
 #[tokio::test]
 async fn an_ingester_started_without_a_database_is_not_ready_until_there_is_one() {
-    let _alone = alone().await;
+    let _turn = turn().await;
     let mut database = Database::start().await;
     let mut sources = vec![SourceDraft::segment("segment", &[SECRET])];
     database
@@ -215,7 +216,7 @@ async fn an_ingester_started_without_a_database_is_not_ready_until_there_is_one(
 
 #[tokio::test]
 async fn a_server_without_fsync_is_refused_and_reported() {
-    let _alone = alone().await;
+    let _turn = turn().await;
     let database = Database::start_with(&[("fsync", "off")]).await;
     let sources = vec![SourceDraft::segment("segment", &[SECRET])];
     let station = Station::unready(database, sources, None).await;
@@ -256,7 +257,7 @@ async fn a_server_without_fsync_is_refused_and_reported() {
 
 #[tokio::test]
 async fn synchronous_commit_off_is_overridden_and_reported() {
-    let _alone = alone().await;
+    let _turn = turn().await;
     let database = Database::start_with(&[("synchronous_commit", "off")]).await;
     let sources = vec![SourceDraft::segment("segment", &[SECRET])];
     let mut station = Station::unready(database, sources, None).await;

@@ -10,7 +10,9 @@
 )]
 
 mod chart;
+mod commit;
 mod connections;
+mod database_faults;
 mod dev;
 mod docs;
 mod failover;

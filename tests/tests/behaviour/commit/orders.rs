@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use trunkline_ingester::commit::{CommitError, Committer, DatabaseState};
 
-use crate::harness::{Fixture, encode, ready, start, target, wait_for};
+use super::harness::{Fixture, encode, ready, start, target, wait_for};
 
 /// Sends single rows on some tasks until told to end; each task returns how many were acknowledged.
 fn load(committer: &Arc<Committer>, bucket: i32, is_over: &Arc<AtomicBool>) -> JoinSet<usize> {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use trunkline_tests::Station;
 
-use crate::trial::Trial;
+use super::trial::Trial;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_locked_table_is_503_with_the_reason_until_it_is_not() {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use trunkline_tests::{Database, FakeClock, SECRET, SourceDraft, Station};
 
-use crate::trial::Trial;
+use super::trial::Trial;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_databases_clock_decides_on_the_partition_wherever_it_jumps() {

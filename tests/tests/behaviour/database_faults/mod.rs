@@ -2,12 +2,6 @@
 //! back by itself, and that nothing acknowledged is lost.
 //!
 //! A server that is stopped, frozen or unreachable is in `outages.rs`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test"
-)]
 
 mod clock;
 mod connections;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use trunkline_ingester::commit::{CommitError, DatabaseState, SynchronousCommit};
 
-use crate::harness::{Fixture, ready, start, target, timed, until_committed, wait_for};
+use super::harness::{Fixture, ready, start, target, timed, until_committed, wait_for};
 
 /// What a sender may have to wait for an answer, less the rest of a request's way.
 const ANSWER: Duration = Duration::from_millis(3_800);
@@ -128,7 +128,7 @@ async fn what_was_acknowledged_survives_kill_9_and_what_was_refused_is_not_there
                 if is_over.load(Ordering::Relaxed) {
                     break;
                 }
-                let rows = crate::harness::encode(bucket, &body);
+                let rows = super::harness::encode(bucket, &body);
                 let size = rows.len();
                 let answer = committer.commit(rows, ()).await;
                 if answer.is_err() {

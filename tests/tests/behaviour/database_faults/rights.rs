@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 use trunkline_tests::Station;
 
-use crate::trial::Trial;
+use super::trial::Trial;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rights_that_are_taken_away_are_503_with_the_reason_until_they_are_given_back() {

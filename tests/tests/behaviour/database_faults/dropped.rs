@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use trunkline_tests::{ConfigDir, SECRET, SourceDraft, Station};
 
-use crate::trial::{Trial, post};
+use super::trial::{Trial, post};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_partition_costs_its_own_source_alone_until_the_next_look() {

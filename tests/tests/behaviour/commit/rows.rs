@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::harness::Fixture;
+use super::harness::Fixture;
 
 #[tokio::test]
 async fn a_row_is_visible_to_others_once_its_commit_has_answered() {

@@ -2,7 +2,7 @@
 
 use trunkline_tests::{Database, SECRET, SourceDraft, Station};
 
-use crate::trial::Trial;
+use super::trial::Trial;
 
 /// Ends every session of the ingester.
 const END_SESSIONS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \

@@ -6,7 +6,7 @@ use trunkline_ingester::commit::CommitError;
 use trunkline_pgconn::Target;
 use trunkline_tests::{Behaviour, Proxy, ReservedPort};
 
-use crate::harness::{Fixture, ready, start, target, timed, until_committed};
+use super::harness::{Fixture, ready, start, target, timed, until_committed};
 
 fn through(proxy: &Proxy, fixture: &Fixture) -> Target {
     target(&fixture.database.ingest_url_through(proxy.port()))

@@ -8,7 +8,7 @@ use trunkline_ingester::json::{Element, Envelope};
 use trunkline_ingester::rows::EncodedRows;
 use trunkline_model::verification::AuthScope;
 
-use crate::harness::{Fixture, encode, encoder, ready};
+use super::harness::{Fixture, encode, encoder, ready};
 
 /// What jsonb refuses, in the order of its error classes: 22P05, 22P02, 22003, 54001.
 fn refused_by_jsonb() -> [String; 4] {

@@ -2,7 +2,7 @@
 
 use trunkline_tests::{ConfigDir, Database, SECRET, SourceDraft, Standby, Station};
 
-use crate::trial::Trial;
+use super::trial::Trial;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_is_503_with_the_reason_until_it_is_promoted() {
