@@ -170,10 +170,12 @@ impl Committer {
         self.shared.board.subscribe()
     }
 
-    /// Whether a database that takes commits has been reached since the start.
+    /// Whether a database that takes commits has been reached since the start, for small deliveries
+    /// and for large ones: before that, a first delivery would be refused.
     #[must_use]
     pub fn has_reached_database(&self) -> bool {
-        self.shared.board.has_reached()
+        let shared = &self.shared;
+        shared.board.has_reached() && shared.small.has_served() && shared.large.has_served()
     }
 
     /// Moves to another database or another number of writers (at least one). Commits in flight

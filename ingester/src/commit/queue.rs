@@ -92,6 +92,8 @@ struct Queue {
     shared_until: Option<Instant>,
     /// Writers that will take what waits.
     serving: usize,
+    /// Whether there has ever been one.
+    has_served: bool,
     /// The answer while there are none.
     refusal: CommitError,
     /// Nothing new is taken; what waits is still committed.
@@ -107,6 +109,7 @@ impl Lane {
             last: None,
             shared_until: None,
             serving: 0,
+            has_served: false,
             refusal: CommitError::Unavailable("no connection has been made yet".into()),
             is_closed: false,
         };
@@ -169,6 +172,11 @@ impl Lane {
         self.queue().waiting.is_empty()
     }
 
+    /// Whether a writer has ever served.
+    pub(super) fn has_served(&self) -> bool {
+        self.queue().has_served
+    }
+
     /// Says how to answer while no writer serves.
     pub(super) fn set_refusal(&self, refusal: CommitError) {
         self.queue().refusal = refusal;
@@ -210,7 +218,10 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn new(lane: &Arc<Lane>) -> Self {
-        lane.queue().serving += 1;
+        let mut queue = lane.queue();
+        queue.serving += 1;
+        queue.has_served = true;
+        drop(queue);
         Self {
             lane: Arc::clone(lane),
         }
@@ -283,5 +294,13 @@ mod tests {
         lane.queue().shared_until = Some(Instant::now());
         assert_eq!(lane.take(short).len(), 45, "the other was long ago");
         assert!(lane.is_empty());
+    }
+
+    #[test]
+    fn a_lane_that_was_served_once_stays_one_that_was() {
+        let lane = Arc::new(Lane::new(super::super::SMALL_BATCH, 1));
+        assert!(!lane.has_served());
+        drop(Place::new(&lane));
+        assert!(lane.has_served());
     }
 }

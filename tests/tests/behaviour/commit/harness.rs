@@ -96,6 +96,12 @@ pub(crate) fn start(target: Target, writers: usize) -> Committer {
 
 pub(crate) async fn ready(committer: &Committer) {
     wait_for(committer, |state| matches!(state, DatabaseState::Ready(_))).await;
+    // The connections are made side by side.
+    let begun = Instant::now();
+    while !committer.has_reached_database() {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// Waits for a state of the database; panics after 10 s.
