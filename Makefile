@@ -86,6 +86,15 @@ capacity: ## what a database pays for many sources, dedicated and shared (long; 
 	cargo build --release --locked -p trunkline-bench --bin trunkline-capacity
 	$(TARGET_DIR)/release/trunkline-capacity $(CAPACITY)
 
+# Seconds of each of its two windows.
+STALL_SECONDS ?= 300
+
+.PHONY: stall
+stall: ## whether a change in the database stalls senders at half load (11 minutes; STALL_SECONDS=20 to try)
+	@scripts/install
+	cargo build --release --locked $(BENCH_PACKAGES)
+	$(BENCH) --pairs 1 --scenarios full,calm,changes --receivers trunkline --window $(STALL_SECONDS)
+
 .PHONY: profile
 profile: ## where a run at full load spends processor time, by perf
 	@scripts/install profile

@@ -1,10 +1,12 @@
 //! `make bench`: runs the receivers in turn against one PostgreSQL and compares them.
 
+mod neighbour;
 mod pool;
 mod process;
 mod receiver;
 mod scenario;
 mod sender;
+mod stalls;
 mod station;
 mod summary;
 
@@ -38,6 +40,9 @@ struct Arguments {
     /// How long each run sends
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     seconds: f64,
+    /// How long calm and changes send, each
+    #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
+    window: f64,
     /// What to ask
     #[arg(
         long,
@@ -71,10 +76,14 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    let asks = |scenario| arguments.scenarios.contains(&scenario);
     anyhow::ensure!(
-        !arguments.scenarios.contains(&Scenario::Half)
-            || arguments.scenarios.contains(&Scenario::Full),
-        "--scenarios: half needs full before it, which says what half of is sent"
+        !arguments.scenarios.iter().any(|asked| asked.is_paced()) || asks(Scenario::Full),
+        "--scenarios: half, calm and changes need full, which says what half of is sent"
+    );
+    anyhow::ensure!(
+        !asks(Scenario::Changes) || asks(Scenario::Calm),
+        "--scenarios: changes needs calm, which says what the machine does by itself"
     );
     let mut scenarios = arguments.scenarios.clone();
     scenarios.sort_unstable();
@@ -105,8 +114,13 @@ async fn main() -> anyhow::Result<()> {
                     pair,
                     scenario,
                     receiver,
-                    duration: Duration::from_secs_f64(arguments.seconds),
-                    rate: (scenario == Scenario::Half)
+                    duration: Duration::from_secs_f64(if scenario.is_watched() {
+                        arguments.window
+                    } else {
+                        arguments.seconds
+                    }),
+                    rate: scenario
+                        .is_paced()
                         .then(|| full_rates.get(receiver.name()).map(|rate: &f64| rate / 2.0))
                         .flatten(),
                     programs: &programs,
@@ -118,12 +132,13 @@ async fn main() -> anyhow::Result<()> {
                 serde_json::to_writer(&file, &run)?;
                 writeln!(file)?;
                 say(&format!(
-                    "{pair:>3}  {:<8} {:<9} {:>8.0} events/s  p50 {:.2} ms  p99 {:.2} ms",
+                    "{pair:>3}  {:<8} {:<9} {:>8.0} events/s  p50 {:.2} ms  p99 {:.2} ms  max {:.0} ms",
                     scenario.name(),
                     receiver.name(),
                     run.events_per_second,
                     run.p50_ms,
                     run.p99_ms,
+                    run.max_ms,
                 ));
                 runs.push(run);
             }
@@ -134,6 +149,13 @@ async fn main() -> anyhow::Result<()> {
         summary::table(&runs),
         summary::ratios(&runs)
     ));
+    let stalls = summary::stalls(&runs);
+    say(&stalls.text);
+    anyhow::ensure!(
+        stalls.to_blame == 0,
+        "{} stalls came with a change, and calm has none like them",
+        stalls.to_blame
+    );
     Ok(())
 }
 

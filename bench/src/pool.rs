@@ -44,6 +44,11 @@ impl Pool {
                 .flatten()
                 .collect()
         });
+        Self::of(events)
+    }
+
+    /// Of these events.
+    pub(crate) fn of(events: Vec<SignedEvent>) -> Self {
         Self {
             events,
             next: AtomicUsize::new(0),
@@ -56,7 +61,7 @@ impl Pool {
         self.events.get(start..start.checked_add(count)?)
     }
 
-    /// Begins anew, for a database that has forgotten the events.
+    /// Begins anew, for a database that has forgotten the events or a run that repeats them.
     pub(crate) fn rewind(&self) {
         self.next.store(0, Ordering::Relaxed);
     }

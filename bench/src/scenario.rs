@@ -7,10 +7,12 @@ use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::neighbour::change;
 use crate::pool::Pool;
 use crate::process::{cpu_of_tree, load_average, memory};
 use crate::receiver::{Kind, Programs, Receiver};
 use crate::sender::{Load, send};
+use crate::stalls::{Change, Stall, stalls};
 use crate::station::{SOURCES, Station};
 
 /// Sent before each run and not measured.
@@ -30,6 +32,10 @@ pub(crate) enum Scenario {
     Sources,
     /// Batches of 100 events over 16 connections, as fast as they are answered
     Batches,
+    /// As half, for as long as --window says: the control of changes
+    Calm,
+    /// As calm, while partitions and sources are made and dropped and views are replaced
+    Changes,
 }
 
 impl Scenario {
@@ -41,12 +47,24 @@ impl Scenario {
             Self::One => "one",
             Self::Sources => "sources",
             Self::Batches => "batches",
+            Self::Calm => "calm",
+            Self::Changes => "changes",
         }
+    }
+
+    /// Whether half of what full load reached is sent.
+    pub(crate) fn is_paced(self) -> bool {
+        matches!(self, Self::Half | Self::Calm | Self::Changes)
+    }
+
+    /// Whether it looks for stalls, which takes longer than a figure does.
+    pub(crate) fn is_watched(self) -> bool {
+        matches!(self, Self::Calm | Self::Changes)
     }
 
     fn connections(self) -> usize {
         match self {
-            Self::Full | Self::Half | Self::Sources => 256,
+            Self::Full | Self::Half | Self::Sources | Self::Calm | Self::Changes => 256,
             Self::One => 1,
             Self::Batches => 16,
         }
@@ -92,6 +110,12 @@ pub(crate) struct Run {
     pub(crate) peak_kib: u64,
     /// The machine's load average before the run: what else ran there.
     pub(crate) load_average: f64,
+    /// When somebody waited for more than 50 ms, in scenarios that look for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stalls: Option<Vec<Stall>>,
+    /// What was changed in the database meanwhile.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) changes: Vec<Change>,
 }
 
 /// What to run and how.
@@ -100,7 +124,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) scenario: Scenario,
     pub(crate) receiver: Kind,
     pub(crate) duration: Duration,
-    /// Requests a second for [`Scenario::Half`].
+    /// Requests a second where the scenario is paced.
     pub(crate) rate: Option<f64>,
     pub(crate) programs: &'a Programs,
 }
@@ -120,6 +144,7 @@ impl Plan<'_> {
             batch: self.scenario.batch(),
             rate: self.rate,
             duration: self.duration,
+            repeats: self.scenario.is_watched(),
         };
         let warm_up = Load {
             duration: WARM_UP.min(self.duration),
@@ -128,7 +153,19 @@ impl Plan<'_> {
         let warm_up = send(warm_up, pool).await?;
         let cpu = || anyhow::Ok((cpu_of_tree(receiver.pid())?, cpu_of_tree(station.pid()?)?));
         let before = cpu()?;
-        let sent = send(load, pool).await?;
+        let changing = async {
+            if self.scenario == Scenario::Changes {
+                change(station, self.duration).await
+            } else {
+                Ok(Vec::new())
+            }
+        };
+        let (sent, changes) = tokio::join!(send(load, pool), changing);
+        let sent = sent?;
+        let changes: Vec<_> = changes?
+            .iter()
+            .map(|change| change.since(sent.start))
+            .collect();
         let after = cpu()?;
         let rows = station.rows().await?;
         let acknowledged = warm_up.events + sent.events;
@@ -161,6 +198,11 @@ impl Plan<'_> {
                 .context("the receiver has ended")?
                 .peak,
             load_average,
+            stalls: self
+                .scenario
+                .is_watched()
+                .then(|| stalls(sent.waits, &changes)),
+            changes,
         })
     }
 }

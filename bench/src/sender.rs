@@ -21,6 +21,7 @@ use trunkline_cli::segment::{HEADERS, SIGNATURE_HEADER};
 
 use crate::pool::{Pool, SignedEvent};
 use crate::process;
+use crate::stalls::{LIMIT, Wait};
 
 /// What to send.
 #[derive(Debug, Clone)]
@@ -35,6 +36,8 @@ pub(crate) struct Load {
     pub(crate) rate: Option<f64>,
     /// No request begins after this.
     pub(crate) duration: Duration,
+    /// Whether events are sent again once all have been: a long run needs more than memory holds.
+    pub(crate) repeats: bool,
 }
 
 /// What came of it. Every request was answered with 200.
@@ -49,6 +52,10 @@ pub(crate) struct Sent {
     pub(crate) late: u64,
     /// Time on a processor that the sender itself took.
     pub(crate) cpu: Duration,
+    /// When the first request was due.
+    pub(crate) start: Instant,
+    /// What took longer than [`LIMIT`].
+    pub(crate) waits: Vec<Wait>,
 }
 
 /// Sends on a thread of its own.
@@ -75,6 +82,8 @@ struct Sender {
     begun: Cell<u64>,
     late: Cell<u64>,
     latency: RefCell<Histogram<u64>>,
+    last_answer: Cell<Instant>,
+    waits: RefCell<Vec<Wait>>,
 }
 
 async fn send_here(load: Load, pool: Arc<Pool>) -> anyhow::Result<Sent> {
@@ -88,13 +97,16 @@ async fn send_here(load: Load, pool: Arc<Pool>) -> anyhow::Result<Sent> {
     }
     let batch = load.batch as u64;
     let cpu = process::cpu_of_thread()?;
+    let start = Instant::now();
     let sender = Rc::new(Sender {
         load,
         pool,
-        start: Instant::now(),
+        start,
         begun: Cell::default(),
         late: Cell::default(),
         latency: RefCell::new(Histogram::new(3)?),
+        last_answer: Cell::new(start),
+        waits: RefCell::default(),
     });
     let mut tasks = JoinSet::new();
     for stream in connections {
@@ -111,6 +123,8 @@ async fn send_here(load: Load, pool: Arc<Pool>) -> anyhow::Result<Sent> {
         latency,
         late: sender.late.get(),
         cpu: process::cpu_of_thread()?.saturating_sub(cpu),
+        start,
+        waits: sender.waits.take(),
     })
 }
 
@@ -119,7 +133,7 @@ impl Sender {
     async fn work(self: Rc<Self>, mut stream: TcpStream) -> anyhow::Result<()> {
         let (mut request, mut answer) = (Vec::new(), Vec::with_capacity(1024));
         while let Some(turn) = self.turn() {
-            let Some(events) = self.pool.take(self.load.batch) else {
+            let Some(events) = self.events() else {
                 break;
             };
             let path = &self.load.paths[turn.number as usize % self.load.paths.len()];
@@ -127,9 +141,37 @@ impl Sender {
             let from = self.wait(&turn).await;
             stream.write_all(&request).await?;
             read_ok(&mut stream, &mut answer).await?;
-            let micros = u64::try_from(from.elapsed().as_micros())?;
-            self.latency.borrow_mut().record(micros)?;
+            self.note(from, Instant::now())?;
         }
+        Ok(())
+    }
+
+    fn events(&self) -> Option<&[SignedEvent]> {
+        let events = self.pool.take(self.load.batch);
+        if events.is_none() && self.load.repeats {
+            self.pool.rewind();
+            return self.pool.take(self.load.batch);
+        }
+        events
+    }
+
+    /// Notes an answer: how long it took, and how long no other had come.
+    fn note(&self, from: Instant, answered: Instant) -> anyhow::Result<()> {
+        let took = answered.duration_since(from);
+        self.latency
+            .borrow_mut()
+            .record(u64::try_from(took.as_micros())?)?;
+        let silent_since = self.last_answer.replace(answered);
+        let wait = |from: Instant, is_silence| Wait {
+            from: from.saturating_duration_since(self.start),
+            until: answered.saturating_duration_since(self.start),
+            is_silence,
+        };
+        let waits = [wait(from, false), wait(silent_since, true)];
+        let is_long = |wait: &Wait| wait.took() > LIMIT;
+        self.waits
+            .borrow_mut()
+            .extend(waits.into_iter().filter(is_long));
         Ok(())
     }
 
@@ -266,5 +308,70 @@ mod tests {
             let (read, ()) = tokio::join!(read_ok(&mut stream, &mut read), answering);
             assert_eq!(read.is_ok(), is_ok, "{answer}");
         }
+    }
+
+    /// Answers `count` requests without a body, the last one late.
+    async fn answer_late(listener: tokio::net::TcpListener, count: usize, late: Duration) {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut read = Vec::new();
+        for number in 1..=count {
+            read.clear();
+            while !read.ends_with(b"{}") {
+                stream.read_buf(&mut read).await.unwrap();
+            }
+            if number == count {
+                tokio::time::sleep(late).await;
+            }
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_is_a_wait_of_its_request_and_a_silence() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let load = Load {
+            address: listener.local_addr().unwrap(),
+            paths: vec!["/".to_owned()],
+            connections: 1,
+            batch: 1,
+            rate: None,
+            duration: Duration::from_secs(60),
+            repeats: false,
+        };
+        let pool = Arc::new(Pool::of(vec![event("{}"), event("{}"), event("{}")]));
+        let late = LIMIT * 3;
+        let answering = tokio::spawn(answer_late(listener, 3, late));
+        let sent = send(load, &pool).await.unwrap();
+        answering.await.unwrap();
+        let long: Vec<_> = sent
+            .waits
+            .iter()
+            .filter(|wait| wait.took() >= late)
+            .collect();
+        assert_eq!(
+            long.iter().map(|wait| wait.is_silence).collect::<Vec<_>>(),
+            [false, true]
+        );
+        assert_eq!(sent.events, 3);
+    }
+
+    #[tokio::test]
+    async fn a_run_that_repeats_sends_more_than_there_are() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let load = Load {
+            address: listener.local_addr().unwrap(),
+            paths: vec!["/".to_owned()],
+            connections: 1,
+            batch: 1,
+            rate: Some(50.0),
+            duration: Duration::from_millis(100),
+            repeats: true,
+        };
+        let pool = Arc::new(Pool::of(vec![event("{}"), event("{}")]));
+        let answering = tokio::spawn(answer_late(listener, 5, Duration::ZERO));
+        let sent = send(load, &pool).await.unwrap();
+        answering.await.unwrap();
+        assert_eq!(sent.events, 5);
     }
 }

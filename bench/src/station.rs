@@ -106,6 +106,11 @@ impl Station {
             .collect()
     }
 
+    /// All sources.
+    pub(crate) fn drafts(&self) -> &[SourceDraft] {
+        &self.drafts
+    }
+
     /// The configuration directory of the ingester.
     pub(crate) fn config_dir(&self) -> &Path {
         self.config.path()

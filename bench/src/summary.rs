@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use crate::receiver::Kind;
 use crate::scenario::{Run, Scenario};
+use crate::stalls::{Stall, distribution, longest_first, to_blame};
 
 /// The table of some runs.
 pub(crate) fn table(runs: &[Run]) -> String {
@@ -84,6 +85,73 @@ pub(crate) fn ratios(runs: &[Run]) -> String {
     text
 }
 
+/// Stalls of a run that are printed; the results have all of them.
+const SHOWN: usize = 20;
+
+/// What the scenarios that look for stalls have found.
+pub(crate) struct Stalls {
+    pub(crate) text: String,
+    /// How many came with a change and are not the control's likewise.
+    pub(crate) to_blame: usize,
+}
+
+/// The longest stalls of calm and of changes, and which of the latter are the changes'.
+pub(crate) fn stalls(runs: &[Run]) -> Stalls {
+    let (mut text, mut all_to_blame) = (String::new(), 0);
+    for run in runs {
+        let Some(stalls) = &run.stalls else {
+            continue;
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{:>3}  {:<8} {:<9} {:.0} s, p99.9 {:.2} ms, {} changes; stalls: {}",
+            run.pair,
+            run.scenario.name(),
+            run.receiver.name(),
+            run.seconds,
+            run.p999_ms,
+            run.changes.len(),
+            distribution(stalls),
+        );
+        for stall in longest_first(stalls).iter().take(SHOWN) {
+            let _ = writeln!(text, "     {}", line(stall));
+        }
+        if run.scenario == Scenario::Changes {
+            let is_control = |other: &&Run| {
+                (other.pair, other.receiver, other.scenario)
+                    == (run.pair, run.receiver, Scenario::Calm)
+            };
+            let control = runs.iter().find(is_control);
+            let control = control.and_then(|run| run.stalls.as_deref());
+            let blamed = to_blame(control.unwrap_or_default(), stalls);
+            for stall in &blamed {
+                let _ = writeln!(text, "     to blame: {}", line(stall));
+            }
+            all_to_blame += blamed.len();
+        }
+    }
+    Stalls {
+        text,
+        to_blame: all_to_blame,
+    }
+}
+
+fn line(stall: &Stall) -> String {
+    let during = if stall.during.is_empty() {
+        "nothing".to_owned()
+    } else {
+        stall.during.join(", ")
+    };
+    format!(
+        "at {:.1} s: {} requests, the slowest {:.0} ms, no answer for {:.0} ms; during {during}",
+        stall.at_ms / 1e3,
+        stall.requests,
+        stall.slowest_ms,
+        stall.silence_ms,
+    )
+}
+
 fn present<T: Ord>(values: impl Iterator<Item = T>) -> std::collections::BTreeSet<T> {
     values.collect()
 }
@@ -139,6 +207,8 @@ mod tests {
             idle_kib: 1024,
             peak_kib: 2048,
             load_average: 0.0,
+            stalls: None,
+            changes: Vec::new(),
         }
     }
 
@@ -159,6 +229,37 @@ mod tests {
         assert!(!text.contains("fastify"), "{text}");
         let text = table(&runs);
         assert!(text.contains("trunkline     3         80"), "{text}");
+    }
+
+    #[test]
+    fn changes_are_compared_with_the_calm_of_the_same_pair_and_receiver() {
+        let watched = |pair, receiver, scenario, slowest_ms| Run {
+            scenario,
+            stalls: Some(vec![Stall {
+                slowest_ms,
+                during: vec!["retention"],
+                ..Stall::default()
+            }]),
+            ..run(pair, receiver, 1.0, 1.0)
+        };
+        let runs = [
+            run(1, Kind::Trunkline, 1.0, 1.0),
+            watched(1, Kind::Trunkline, Scenario::Calm, 200.0),
+            watched(1, Kind::Trunkline, Scenario::Changes, 210.0),
+            watched(2, Kind::Trunkline, Scenario::Calm, 60.0),
+            watched(2, Kind::Trunkline, Scenario::Changes, 211.0),
+            watched(2, Kind::Floor, Scenario::Calm, 300.0),
+        ];
+        let found = stalls(&runs);
+        assert_eq!(found.to_blame, 1, "{}", found.text);
+        let blamed: Vec<_> = found
+            .text
+            .lines()
+            .filter(|l| l.contains("to blame"))
+            .collect();
+        assert_eq!(blamed.len(), 1);
+        assert!(blamed[0].contains("the slowest 211 ms"), "{}", blamed[0]);
+        assert!(blamed[0].ends_with("during retention"), "{}", blamed[0]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use trunkline_model::presets::Preset;
 use trunkline_model::request::HttpPolicy;
 use trunkline_model::secret::SecretBytes;
 use trunkline_model::verification::{Mode, NamedSecret, Verification};
+use trunkline_warehouse::DesiredSource;
 
 /// A source before it is packed for travel.
 #[derive(Debug, Clone)]
@@ -72,6 +73,22 @@ impl SourceDraft {
     #[must_use]
     pub fn path(&self) -> String {
         self.name.default_path()
+    }
+
+    /// What is wanted for it in the database of `cluster`.
+    #[must_use]
+    pub fn desired(&self, cluster: &ClusterName) -> DesiredSource {
+        DesiredSource {
+            name: self.name.clone(),
+            schema: self.name.default_schema(cluster).unwrap(),
+            url: None,
+            body: self.settings.body,
+            header_columns: self.settings.header_columns.clone(),
+            readers: Vec::new(),
+            retention_days: None,
+            partition_by: None,
+            storage: None,
+        }
     }
 
     fn entry(&self) -> SourceEntry {

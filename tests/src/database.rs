@@ -9,9 +9,9 @@ use tokio::sync::OnceCell;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{NoTls, Row};
 use trunkline_cli::postgres::{Options, PrivatePostgres, Template};
-use trunkline_model::names::{ClusterName, SourceName};
+use trunkline_model::names::ClusterName;
 use trunkline_model::secret::SecretBytes;
-use trunkline_warehouse::{DesiredSource, Warehouse};
+use trunkline_warehouse::Warehouse;
 
 use crate::certificates::{Certificate, write};
 use crate::clock::FakeClock;
@@ -76,7 +76,7 @@ impl Database {
 
     /// Gives the sources of `drafts` storage and writes their buckets into them.
     pub async fn provision(&self, cluster: &ClusterName, drafts: &mut [SourceDraft]) {
-        let desired: Vec<_> = drafts.iter().map(|draft| desired(cluster, draft)).collect();
+        let desired: Vec<_> = drafts.iter().map(|draft| draft.desired(cluster)).collect();
         let results = self
             .warehouse()
             .await
@@ -321,19 +321,4 @@ async fn connect_warehouse(server: &PrivatePostgres) -> Warehouse {
     Warehouse::connect(SecretBytes::new(server.url().into_bytes()))
         .await
         .expect("the warehouse")
-}
-
-fn desired(cluster: &ClusterName, draft: &SourceDraft) -> DesiredSource {
-    let name: &SourceName = &draft.name;
-    DesiredSource {
-        name: name.clone(),
-        schema: name.default_schema(cluster).unwrap(),
-        url: None,
-        body: draft.settings.body,
-        header_columns: draft.settings.header_columns.clone(),
-        readers: Vec::new(),
-        retention_days: None,
-        partition_by: None,
-        storage: None,
-    }
 }
