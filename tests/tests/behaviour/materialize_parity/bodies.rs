@@ -141,6 +141,12 @@ async fn an_empty_body_and_an_empty_array_are_200_without_a_row() {
         arrays.accept(&[], body).await;
     }
     assert!(arrays.column("body").await.is_empty());
+    // Under `Json`, an array is a value like any other.
+    let mut values = Source::of(BodyFormat::Json).await;
+    for body in ["", "\n", "[]"] {
+        values.accept(&[], body).await;
+    }
+    assert_eq!(values.column("body").await, ["[]"]);
 }
 
 /// Materialize refuses more than 128 levels. Here nothing valid is refused: what is deeper than 512

@@ -3,6 +3,8 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use trunkline_model::headers::{HeaderColumn, HeaderSelection};
+use trunkline_operator::manifests::Manifests;
+use trunkline_operator::validate::validate;
 use trunkline_tests::SourceDraft;
 
 use super::harness::Source;
@@ -68,6 +70,81 @@ async fn block_overrides_allow() {
         .accept(&[("x-a", "1"), ("x-b", "2"), ("x-c", "3")], "1")
         .await;
     assert_eq!(source.column("headers").await, ["{\"x-b\": \"2\"}"]);
+}
+
+#[tokio::test]
+async fn the_deny_list_removes_and_then_the_allow_list_keeps() {
+    for (allow, deny, stored) in [
+        (&["x-a", "x-b"][..], &[][..], "x-a,x-b"),
+        (&[], &["x-a"], "host,content-length,x-b,x-c"),
+        (&["x-a", "x-b", "x-c"], &["x-b", "x-d"], "x-a,x-c"),
+    ] {
+        let mut source = Source::from(draft(allow, deny, vec![])).await;
+        source
+            .accept(&[("x-a", "1"), ("x-b", "2"), ("x-c", "3")], "1")
+            .await;
+        let mut stored: Vec<_> = stored.split(',').collect();
+        stored.sort_unstable();
+        let names = "SELECT string_agg(name, ',' ORDER BY name COLLATE \"C\") \
+                     FROM jsonb_object_keys(headers) name";
+        assert_eq!(source.column(names).await, [stored.join(",")]);
+    }
+}
+
+/// Materialize stores them all. Here a header that carries a credential is stored only when it is
+/// named, since a secret lives in its Secret alone.
+#[tokio::test]
+async fn all_headers_are_stored_but_for_credentials() {
+    let mut all = draft(&[], &[], vec![]);
+    all.settings.include_headers.all = true;
+    let sent = [
+        ("authorization", "Bearer x"),
+        ("cookie", "a=b"),
+        ("x-a", "1"),
+    ];
+    let mut source = Source::from(all.clone()).await;
+    source.accept(&sent, "1").await;
+    let kept = "headers - 'host' - 'content-length'";
+    assert_eq!(source.column(kept).await, ["{\"x-a\": \"1\"}"]);
+    all.settings.include_headers.allow = vec!["cookie".to_owned()];
+    let mut named = Source::from(all).await;
+    named.accept(&sent, "1").await;
+    let both = "{\"x-a\": \"1\", \"cookie\": \"a=b\"}";
+    assert_eq!(named.column(kept).await, [both]);
+}
+
+/// In Materialize a name in upper case matches nothing: a column is always NULL, and a header that
+/// was to be left out is stored.
+#[tokio::test]
+async fn names_in_upper_case_match_and_not_nothing() {
+    let manifests = "\
+apiVersion: trunkline.dev/v1alpha1
+kind: WebhookCluster
+metadata: {name: main, namespace: default}
+spec: {database: {secretRef: {name: warehouse}}}
+---
+apiVersion: trunkline.dev/v1alpha1
+kind: WebhookSource
+metadata: {name: source, namespace: default}
+spec:
+  clusterRef: {name: main}
+  includeHeaders: {all: true, allow: [Cookie], deny: [X-Secret, HOST, Content-Length]}
+  headers: [{name: X-Foo, column: foo}]
+  verification: {none: {}}
+";
+    let manifests = Manifests::parse([("manifests", manifests)]).unwrap();
+    let validated = validate(&manifests).unwrap();
+    let valid = validated.valid().next().unwrap();
+    let mut draft = SourceDraft::unverified("source");
+    draft.settings.include_headers = valid.include_headers.clone();
+    draft.settings.header_columns = valid.header_columns.clone();
+    let mut source = Source::from(draft).await;
+    source
+        .accept(&[("X-Foo", "1"), ("X-Secret", "2"), ("COOKIE", "3")], "1")
+        .await;
+    assert_eq!(source.column("foo").await, ["1"]);
+    let stored = "{\"x-foo\": \"1\", \"cookie\": \"3\"}";
+    assert_eq!(source.column("headers").await, [stored]);
 }
 
 #[tokio::test]
