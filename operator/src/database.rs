@@ -267,10 +267,11 @@ impl Keeper {
         }
     }
 
-    /// What nobody waits for.
+    /// What nobody waits for. None of it rests on what is before it.
     async fn tidy(&mut self, wanted: &Wanted) {
         self.drop_expired(wanted).await;
         self.purge(wanted).await;
+        self.prune_rejections(wanted).await;
         self.upkeep(wanted).await;
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio_util::task::AbortOnDropHandle;
 use trunkline_ingester::{Ingester, Options, Timeouts};
 use trunkline_model::database::DatabaseLogin;
 use trunkline_model::document::{ClusterSettings, SourceEntry, hash};
@@ -45,6 +46,8 @@ pub(super) struct Session {
     ingester: Ingester,
     directory: ConfigurationDir,
     warehouse: Warehouse,
+    /// Freezing and analyzing, which may take long.
+    upkeep: Option<AbortOnDropHandle<()>>,
     database: Database,
 }
 
@@ -98,6 +101,7 @@ impl Session {
             ingester,
             directory,
             warehouse,
+            upkeep: None,
             database,
         };
         session.begin().await?;
@@ -147,8 +151,9 @@ impl Session {
         }
     }
 
-    /// Makes the partitions of the coming days, and drops those that are older than the retention
-    /// of their source and what the log of refusals keeps too long.
+    /// Makes the partitions of the coming days, drops those that are older than the retention of
+    /// their source and what the log of refusals keeps too long, and begins to freeze those whose
+    /// time is over.
     pub(super) async fn maintain(&mut self) {
         let (cluster, desired) = (self.state.cluster.name.clone(), self.desired());
         let made = self.warehouse.maintain().await;
@@ -160,6 +165,22 @@ impl Session {
                     .warning(&format!("{:#}", anyhow::Error::from(error)));
             }
         }
+        self.begin_upkeep();
+    }
+
+    /// On a connection of its own, since nobody should wait for it.
+    fn begin_upkeep(&mut self) {
+        if self.upkeep.as_ref().is_some_and(|last| !last.is_finished()) {
+            return;
+        }
+        let (owner, output) = (self.database.owner.clone(), self.output);
+        let upkeep = async move {
+            let done = async { Warehouse::connect(&owner).await?.upkeep().await };
+            if let Err(error) = done.await {
+                output.warning(&format!("{:#}", anyhow::Error::from(error)));
+            }
+        };
+        self.upkeep = Some(AbortOnDropHandle::new(tokio::spawn(upkeep)));
     }
 
     /// Posts events to the first source that takes Segment's and shows the view. Whether all of
@@ -179,6 +200,7 @@ impl Session {
     pub(super) async fn stop(self) {
         self.ingester.stop().await;
         drop(self.directory);
+        drop(self.upkeep);
         drop(self.warehouse);
         self.database.stop().await;
     }

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
+use trunkline_warehouse::{Error, Report};
 
 use super::{Keeper, SILENT, Wanted};
 use crate::error::chain;
@@ -12,6 +14,9 @@ use crate::error::chain;
 /// look. What is left comes at the next.
 const DROPPING_DEADLINE: Duration = Duration::from_secs(30);
 
+/// The same for the log of refusals, which is small.
+const PRUNING_DEADLINE: Duration = Duration::from_secs(10);
+
 impl Keeper {
     /// Drops what is older than its retention. Nothing rests on it, so that a failure
     /// is no news for the status.
@@ -19,18 +24,34 @@ impl Keeper {
         let cluster = self.cluster.clone();
         let dropping = async {
             let warehouse = self.connect(&wanted.owner).await?;
-            warehouse.prune_rejections().await?;
             warehouse.drop_expired(&cluster, &wanted.sources).await
         };
-        match timeout(DROPPING_DEADLINE, dropping).await {
+        let dropped = timeout(DROPPING_DEADLINE, dropping).await;
+        self.tell("retention", dropped);
+    }
+
+    /// Deletes what the log of refusals keeps too long. Its failure is no news either.
+    pub(super) async fn prune_rejections(&mut self, wanted: &Wanted) {
+        let pruning = async {
+            let warehouse = self.connect(&wanted.owner).await?;
+            warehouse.prune_rejections().await
+        };
+        let pruned = timeout(PRUNING_DEADLINE, pruning).await;
+        self.tell("log of refusals", pruned);
+    }
+
+    /// Logs what could not be done.
+    fn tell(&mut self, what: &str, done: Result<Result<Report, Error>, Elapsed>) {
+        let cluster = &self.cluster;
+        match done {
             Ok(Ok(report)) => {
                 for step in report.pending {
-                    tracing::warn!(%cluster, "retention: {step}");
+                    tracing::warn!(%cluster, "{what}: {step}");
                 }
             }
-            Ok(Err(error)) => tracing::warn!(%cluster, "retention: {}", chain(&error)),
+            Ok(Err(error)) => tracing::warn!(%cluster, "{what}: {}", chain(&error)),
             Err(_) => {
-                tracing::warn!(%cluster, "retention: {SILENT}");
+                tracing::warn!(%cluster, "{what}: {SILENT}");
                 // With the connection, what it may still do ends.
                 self.warehouse = None;
             }

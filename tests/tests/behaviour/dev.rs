@@ -157,6 +157,71 @@ async fn the_readme_works_and_edits_are_served_without_a_restart() {
     assert!(dev.end(Signal::SIGTERM).success());
 }
 
+/// Days ago whose partitions the second start finds: one within the retention, one beyond it.
+const PAST: [i32; 2] = [3, 40];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_drops_what_is_too_old_and_freezes_what_is_over() {
+    let (manifests, data) = (examples(), tempfile::tempdir().unwrap());
+    let data = data.path().join("data");
+    let source = manifests.path().join("source.yaml");
+    let kept = std::fs::read_to_string(&source)
+        .unwrap()
+        .replace("spec:\n", "spec:\n  retention: 30d\n");
+    std::fs::write(source, kept).unwrap();
+    let dev = Dev::start(manifests.path(), &data, &[]);
+    let database = connect(&dev).await;
+    let _ = dev.line("ready", "source", "default/segment");
+    let bucket = "SELECT bucket FROM trunkline.sources WHERE source = 'default/segment'";
+    let bucket: i32 = database.query_one(bucket, &[]).await.unwrap().get(0);
+    for age in PAST {
+        // Made as the days were that passed.
+        let day = format!(
+            "DO $$ DECLARE day date := (now() AT TIME ZONE 'UTC')::date - {age}; \
+             leaf text := 'trunkline_data.bucket_{bucket}_' || to_char(day, 'YYYYMMDD'); BEGIN \
+             EXECUTE format('CREATE TABLE %s (LIKE trunkline_data.bucket_{bucket} INCLUDING DEFAULTS)', leaf); \
+             EXECUTE format('ALTER TABLE trunkline_data.bucket_{bucket} ATTACH PARTITION %s \
+             FOR VALUES FROM (%L) TO (%L)', leaf, day || ' 00:00+00', day + 1 || ' 00:00+00'); END $$"
+        );
+        database.batch_execute(&day).await.unwrap();
+    }
+    assert!(dev.end(Signal::SIGINT).success());
+
+    let dev = Dev::start(manifests.path(), &data, &[]);
+    let database = connect(&dev).await;
+    let count = format!(
+        "SELECT count(f.partition) FROM unnest(ARRAY[{}, {}]) age \
+         JOIN pg_class c ON c.relname = 'bucket_{bucket}_' || \
+         to_char((now() AT TIME ZONE 'UTC')::date - age, 'YYYYMMDD') \
+         LEFT JOIN trunkline.frozen_partitions f ON f.partition = c.oid \
+         GROUP BY age ORDER BY age",
+        PAST[0], PAST[1]
+    );
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let rows = database.query(&count, &[]).await.unwrap();
+        let frozen: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        // One is left, and that one is frozen.
+        if frozen == [1] {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{frozen:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(dev.end(Signal::SIGINT).success());
+}
+
+/// The database that was announced.
+async fn connect(dev: &Dev) -> tokio_postgres::Client {
+    let line = dev.line("database", "", "");
+    let url = line["url"].as_str().unwrap();
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    client
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demo_shows_every_type_counted() {
     let (manifests, data) = (examples(), tempfile::tempdir().unwrap());
