@@ -108,6 +108,21 @@ profile: ## where a run at full load spends processor time, by perf
 		scripts/flamegraph $(TARGET_DIR)/perf.data $(TARGET_DIR)/flamegraph.svg \
 		&& echo 'drawn: $(TARGET_DIR)/flamegraph.svg'; fi
 
+# Those of tests/postgres-versions/package.json; for each of them its newest release.
+POSTGRES_VERSIONS ?= 14 15 16 17 18
+POSTGRES_TESTS ?= --test commit --test warehouse --test promise
+
+.PHONY: postgres-versions
+postgres-versions: ## the tests of the database on each major version of PostgreSQL, from npm (x86-64 Linux)
+	@scripts/install bench
+	npm ci --prefix tests/postgres-versions --no-fund --no-audit --loglevel error
+	@# On PATH, where the tests look first.
+	@set -e; for version in $(POSTGRES_VERSIONS); do \
+		programs=$(CURDIR)/tests/postgres-versions/node_modules/postgres-$$version/native/bin; \
+		"$$programs/postgres" --version | grep "(PostgreSQL) $$version\."; \
+		PATH="$$programs:$$PATH" cargo test --locked -p trunkline-tests $(POSTGRES_TESTS); \
+	done
+
 .PHONY: audit
 audit: ## known vulnerabilities of dependencies; fetches the RustSec database
 	@scripts/install test

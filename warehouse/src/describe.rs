@@ -29,32 +29,41 @@ pub struct Statement {
     pub sql: String,
 }
 
-/// What [`crate::Warehouse`] would run, in this order, in an empty database `database` as the day
-/// `today` (UTC) begins: the layout, the ingesters' role and `desired` as the sources of `cluster`.
+/// An empty database.
+#[derive(Debug, Clone, Copy)]
+pub struct EmptyDatabase<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The day (UTC) that begins there.
+    pub today: Date,
+    /// Whether the server compresses with lz4; see [`crate::Preflight::has_lz4`].
+    pub has_lz4: bool,
+}
+
+/// What [`crate::Warehouse`] would run, in this order, in an empty database: the layout, the
+/// ingesters' role and `desired` as the sources of `cluster`.
 ///
 /// On a database that is not empty only what it lacks is run, and sources and buckets, which are
-/// counted from 1 here, have other numbers. The readers are taken to exist, and the server to know
-/// lz4. The ingesters' login, where it is ours, has no password here; the verifier of a random one
-/// follows.
+/// counted from 1 here, have other numbers. The readers are taken to exist. The ingesters' login,
+/// where it is ours, has no password here; the verifier of a random one follows.
 #[must_use]
 pub fn describe(
     cluster: &ClusterName,
     desired: &[DesiredSource],
     roles: &Roles,
-    database: &str,
-    today: Date,
+    database: EmptyDatabase<'_>,
 ) -> Vec<Statement> {
     let place = Place {
         cluster,
-        database,
+        database: database.name,
         roles,
         occasion: Occasion {
-            now: today.at(0, 0, 0, 0),
-            has_lz4: true,
+            now: database.today.at(0, 0, 0, 0),
+            has_lz4: database.has_lz4,
         },
     };
-    let mut steps = layout::from_nothing(database);
-    steps.extend(ingest::steps(roles, database));
+    let mut steps = layout::from_nothing(database.name);
+    steps.extend(ingest::steps(roles, database.name));
     let readers = desired.iter().flat_map(|source| source.readers.clone());
     let readers: Marks = readers.map(|role| (role, None)).collect();
     let (mut numbers, mut shared) = (1.., BTreeMap::new());

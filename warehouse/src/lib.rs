@@ -60,7 +60,7 @@ use trunkline_pgconn::Target;
 
 use partitions::Occasion;
 
-pub use describe::{Statement, describe};
+pub use describe::{EmptyDatabase, Statement, describe};
 pub use error::{Error, ForeignRole};
 pub use ingest::Ingest;
 pub use preflight::{FailoverLoses, NotDurable, Preflight, durability, failover};

@@ -86,7 +86,8 @@ fn sql_text(sql: &Sql) -> String {
     let mut text = format!(
         "-- What the operator runs in the database {:?} when it is empty, one transaction after\n\
          -- the other; later, only what is missing. The database counts buckets, and the login of\n\
-         -- the ingesters, where the operator makes it, gets the verifier of a random password.\n",
+         -- the ingesters, where the operator makes it, gets the verifier of a random password.\n\
+         -- On a server without lz4, SET COMPRESSION is left out.\n",
         sql.database
     );
     if let Some(assumption) = &sql.assumption {

@@ -5,7 +5,7 @@ use jiff::civil::Date;
 use trunkline_operator::build::desired_source;
 use trunkline_operator::validate::{DatabaseAccess, Roles, Validated};
 use trunkline_pgconn::Target;
-use trunkline_warehouse::{describe, role_of};
+use trunkline_warehouse::{EmptyDatabase, describe, role_of};
 
 use super::Sql;
 
@@ -29,8 +29,13 @@ pub(super) fn sql(
         .valid()
         .map(|source| desired_source(source, base_url, &cluster.readers))
         .collect();
+    let empty = EmptyDatabase {
+        name: &database,
+        today,
+        has_lz4: true,
+    };
     Ok(Sql {
-        statements: describe(&cluster.name, &desired, &roles, &database, today),
+        statements: describe(&cluster.name, &desired, &roles, empty),
         database,
         assumption,
     })

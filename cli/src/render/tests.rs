@@ -111,6 +111,8 @@ fn sql_alone_is_sql_for_the_database_of_the_secret() {
         text.matches("BEGIN;").count(),
         text.matches("COMMIT;").count()
     );
+    assert!(text.contains("SET COMPRESSION lz4"), "{text}");
+    assert!(text.contains("-- On a server without lz4, SET COMPRESSION is left out."));
     let named = rendered("--show sql --database other", "");
     assert!(named.contains("trunkline_other_ingest"), "{named}");
 }

@@ -1,7 +1,7 @@
 //! The description of what would be done: run by hand, it leaves nothing to do.
 
 use trunkline_model::secret::SecretBytes;
-use trunkline_warehouse::{DesiredSource, Report, Roles, Storage, describe};
+use trunkline_warehouse::{DesiredSource, EmptyDatabase, Report, Roles, Storage, describe};
 
 use super::harness::*;
 
@@ -43,9 +43,15 @@ async fn what_is_described_is_what_is_done() {
         let today = "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD')";
         let today = value(&admin, today).await.parse().unwrap();
         let main = cluster("default/main");
-        let statements = describe(&main, &desired, &roles, &database.name, today);
-
         let url = database.owner(options).await;
+        let warehouse = warehouse(&url).await;
+        let empty = EmptyDatabase {
+            name: &database.name,
+            today,
+            has_lz4: warehouse.preflight().await.unwrap().has_lz4,
+        };
+        let statements = describe(&main, &desired, &roles, empty);
+
         let owner = connect(&url).await;
         for statement in &statements {
             owner
@@ -53,7 +59,6 @@ async fn what_is_described_is_what_is_done() {
                 .await
                 .unwrap_or_else(|error| panic!("{}: {error:?}", statement.description));
         }
-        let warehouse = warehouse(&url).await;
         assert_eq!(warehouse.ensure_layout().await.unwrap(), Report::default());
         let results = warehouse
             .ensure_sources(&main, &desired, &[], Some(&roles))
