@@ -110,7 +110,7 @@ profile: ## where a run at full load spends processor time, by perf
 
 # Those of tests/postgres-versions/package.json; for each of them its newest release.
 POSTGRES_VERSIONS ?= 14 15 16 17 18
-POSTGRES_TESTS ?= --test commit --test warehouse --test promise
+POSTGRES_TESTS ?= commit:: warehouse:: promise::
 
 .PHONY: postgres-versions
 postgres-versions: ## the tests of the database on each major version of PostgreSQL, from npm (x86-64 Linux)
@@ -120,7 +120,7 @@ postgres-versions: ## the tests of the database on each major version of Postgre
 	@set -e; for version in $(POSTGRES_VERSIONS); do \
 		programs=$(CURDIR)/tests/postgres-versions/node_modules/postgres-$$version/native/bin; \
 		"$$programs/postgres" --version | grep "(PostgreSQL) $$version\."; \
-		PATH="$$programs:$$PATH" cargo test --locked -p trunkline-tests $(POSTGRES_TESTS); \
+		PATH="$$programs:$$PATH" cargo test --locked -p trunkline-tests --test behaviour -- $(POSTGRES_TESTS); \
 	done
 
 .PHONY: audit

@@ -7,7 +7,7 @@ use hyper::Method;
 use trunkline_model::request::BodyFormat;
 use trunkline_tests::{Answer, SECRET, SourceDraft};
 
-use crate::harness::Source;
+use super::harness::Source;
 
 const GZIP: (&str, &str) = ("content-encoding", "gzip");
 const UNKNOWN: (&str, &str) = ("content-encoding", "compress");

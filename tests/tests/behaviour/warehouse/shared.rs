@@ -10,7 +10,7 @@ use trunkline_warehouse::{
     Census, DesiredSource, Dropped, PartitionBy, Report, SourceError, Storage, Warehouse,
 };
 
-use crate::harness::*;
+use super::harness::*;
 
 /// The source `default/<name>`, which shares a bucket with others of its retention.
 fn sharing(name: &str, days: u16) -> DesiredSource {
