@@ -93,7 +93,7 @@ impl Trial {
 
     /// Once no event is acknowledged any more: watches that each is refused in time, with 503.
     async fn refuses_all(&self, what: &str, look: impl AsyncFn()) {
-        self.quiet(what).await;
+        self.quiet(what, Duration::from_secs(1)).await;
         drop(self.load.lap());
         let (before, watched) = (self.ledger.acknowledged_events(), Instant::now());
         while watched.elapsed() < WATCHED {
@@ -124,14 +124,17 @@ impl Trial {
         );
     }
 
-    /// Waits until nothing has been acknowledged for a second.
-    async fn quiet(&self, what: &str) {
+    /// Waits until nothing has been acknowledged for so long.
+    pub(crate) async fn quiet(&self, what: &str, lasting: Duration) {
         let begun = Instant::now();
         let mut before = None;
         while before != Some(self.ledger.acknowledged_events()) {
-            assert!(begun.elapsed() < ONSET, "{what}: still acknowledged");
+            assert!(
+                begun.elapsed() < ONSET + lasting,
+                "{what}: still acknowledged"
+            );
             before = Some(self.ledger.acknowledged_events());
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(lasting).await;
         }
     }
 
