@@ -52,6 +52,26 @@ pub(crate) struct Site {
     pub(crate) kubectl: CommandLine,
 }
 
+/// Its pods make room for those of the next test: the node has only as many processors as the machine.
+/// The objects are kept for whoever looks at a failure, whose evidence is collected before this.
+impl Drop for Site {
+    fn drop(&mut self) {
+        let delete = [
+            "delete",
+            "webhookcluster",
+            "main",
+            "--namespace",
+            &self.namespace,
+            "--ignore-not-found",
+            "--wait=false",
+        ];
+        let outcome = self.kubectl.command(&delete).into_std().output();
+        if !outcome.is_ok_and(|output| output.status.success()) {
+            println!("the pods of {} stay", self.namespace);
+        }
+    }
+}
+
 impl Site {
     /// A namespace that admits only restricted pods, with its database and WebhookCluster. It may
     /// not be ready when this returns.
