@@ -2,4 +2,6 @@
 //! with a receiver in fastify, in runs that alternate on one machine. `docs/performance.md` says
 //! how, and how to read the result.
 
+pub mod output;
+pub mod process;
 pub mod routes;

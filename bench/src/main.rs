@@ -2,7 +2,6 @@
 
 mod neighbour;
 mod pool;
-mod process;
 mod receiver;
 mod scenario;
 mod sender;
@@ -11,17 +10,16 @@ mod station;
 mod summary;
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Parser;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+use trunkline_bench::output::{self, say};
 
 use pool::Pool;
 use receiver::{Kind, Programs};
@@ -90,9 +88,7 @@ async fn main() -> anyhow::Result<()> {
     scenarios.dedup();
     let programs = Programs::beside_this(arguments.baseline.clone(), arguments.writers)?;
     let seed = arguments.seed.unwrap_or_else(rand::random);
-    let out = arguments.out.clone().map_or_else(default_out, Ok)?;
-    let mut file = File::create(&out)
-        .with_context(|| format!("creating {}; choose another with --out", out.display()))?;
+    let (mut file, out) = output::create(arguments.out.clone(), "")?;
     let count = (EVENTS_PER_SECOND * (arguments.seconds + 1.0)) as usize;
     let pool = Arc::new(Pool::generate(seed, count, SECRET));
     say(&format!(
@@ -157,17 +153,4 @@ async fn main() -> anyhow::Result<()> {
         stalls.to_blame
     );
     Ok(())
-}
-
-/// A name that sorts by time, in the folder of results.
-fn default_out() -> anyhow::Result<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
-    std::fs::create_dir_all(&folder)?;
-    let now = jiff::Zoned::now().strftime("%Y-%m-%dT%H-%M-%S");
-    Ok(folder.join(format!("{now}.jsonl")))
-}
-
-#[expect(clippy::print_stdout, reason = "the program's output")]
-fn say(text: &str) {
-    println!("{text}");
 }

@@ -33,7 +33,10 @@ fn stat(path: &Path) -> Option<Stat> {
 }
 
 /// Processor time of a process and of all that come from it, those that have ended included.
-pub(crate) fn cpu_of_tree(root: u32) -> anyhow::Result<Duration> {
+///
+/// # Errors
+/// When `/proc` does not tell it, as of a process that has ended.
+pub fn cpu_of_tree(root: u32) -> anyhow::Result<Duration> {
     let mut processes = HashMap::new();
     for entry in std::fs::read_dir("/proc")? {
         let entry = entry?;
@@ -68,7 +71,10 @@ pub(crate) fn cpu_of_tree(root: u32) -> anyhow::Result<Duration> {
 }
 
 /// Processor time of the calling thread.
-pub(crate) fn cpu_of_thread() -> anyhow::Result<Duration> {
+///
+/// # Errors
+/// When `/proc` does not tell it, as of a process that has ended.
+pub fn cpu_of_thread() -> anyhow::Result<Duration> {
     let stat =
         stat(Path::new("/proc/thread-self/stat")).context("reading /proc/thread-self/stat")?;
     Ok(TICK * stat.own)
@@ -76,14 +82,18 @@ pub(crate) fn cpu_of_thread() -> anyhow::Result<Duration> {
 
 /// Resident memory in KiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Memory {
-    pub(crate) now: u64,
+pub struct Memory {
+    /// What it holds now.
+    pub now: u64,
     /// The most since the process began.
-    pub(crate) peak: u64,
+    pub peak: u64,
 }
 
 /// What a process holds in memory.
-pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
+///
+/// # Errors
+/// When `/proc` does not tell it, as of a process that has ended.
+pub fn memory(pid: u32) -> anyhow::Result<Memory> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
         .with_context(|| format!("process {pid} has ended"))?;
     let value = |name: &str| {
@@ -97,7 +107,10 @@ pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
 }
 
 /// How many processes want a processor, on average over the last minute.
-pub(crate) fn load_average() -> anyhow::Result<f64> {
+///
+/// # Errors
+/// When `/proc` does not tell it, as of a process that has ended.
+pub fn load_average() -> anyhow::Result<f64> {
     let text = std::fs::read_to_string("/proc/loadavg")?;
     let first = text.split(' ').next().context("an empty /proc/loadavg")?;
     Ok(first.parse()?)

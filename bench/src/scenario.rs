@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
+use trunkline_bench::process::{cpu_of_tree, load_average, memory};
 
 use crate::neighbour::change;
 use crate::pool::Pool;
-use crate::process::{cpu_of_tree, load_average, memory};
 use crate::receiver::{Kind, Programs, Receiver};
 use crate::sender::{Load, send};
 use crate::stalls::{Change, Stall, stalls};

@@ -17,10 +17,10 @@ use hdrhistogram::Histogram;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::{JoinSet, LocalSet};
+use trunkline_bench::process;
 use trunkline_cli::segment::{HEADERS, SIGNATURE_HEADER};
 
 use crate::pool::{Pool, SignedEvent};
-use crate::process;
 use crate::stalls::{LIMIT, Wait};
 
 /// What to send.
@@ -310,6 +310,18 @@ mod tests {
         }
     }
 
+    fn one_at_a_time(listener: &tokio::net::TcpListener) -> Load {
+        Load {
+            address: listener.local_addr().unwrap(),
+            paths: vec!["/".to_owned()],
+            connections: 1,
+            batch: 1,
+            rate: None,
+            duration: Duration::from_secs(60),
+            repeats: false,
+        }
+    }
+
     /// Answers `count` requests without a body, the last one late.
     async fn answer_late(listener: tokio::net::TcpListener, count: usize, late: Duration) {
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -330,15 +342,7 @@ mod tests {
     #[tokio::test]
     async fn a_late_answer_is_a_wait_of_its_request_and_a_silence() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let load = Load {
-            address: listener.local_addr().unwrap(),
-            paths: vec!["/".to_owned()],
-            connections: 1,
-            batch: 1,
-            rate: None,
-            duration: Duration::from_secs(60),
-            repeats: false,
-        };
+        let load = one_at_a_time(&listener);
         let pool = Arc::new(Pool::of(vec![event("{}"), event("{}"), event("{}")]));
         let late = LIMIT * 3;
         let answering = tokio::spawn(answer_late(listener, 3, late));
@@ -360,13 +364,10 @@ mod tests {
     async fn a_run_that_repeats_sends_more_than_there_are() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let load = Load {
-            address: listener.local_addr().unwrap(),
-            paths: vec!["/".to_owned()],
-            connections: 1,
-            batch: 1,
             rate: Some(50.0),
             duration: Duration::from_millis(100),
             repeats: true,
+            ..one_at_a_time(&listener)
         };
         let pool = Arc::new(Pool::of(vec![event("{}"), event("{}")]));
         let answering = tokio::spawn(answer_late(listener, 5, Duration::ZERO));

@@ -11,11 +11,11 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use serde::Serialize;
 use tokio_postgres::Client;
+use trunkline_bench::process::cpu_of_tree;
 use trunkline_cli::postgres::PrivatePostgres;
 use trunkline_cli::segment::EventGenerator;
 
 use crate::layout::{Layout, connect};
-use crate::process::cpu_of_tree;
 
 /// Rows of a commit.
 const ROWS: usize = 1_000;
@@ -107,7 +107,7 @@ pub(crate) async fn run(
     payloads: &Payloads,
     commits: usize,
 ) -> anyhow::Result<Run> {
-    let load_average = crate::process::load_average()?;
+    let load_average = trunkline_bench::process::load_average()?;
     let client = connect(&layout.url(server)).await?;
     client.batch_execute("CHECKPOINT").await?;
     let pid: i32 = client

@@ -4,20 +4,16 @@
 mod backup;
 mod layout;
 mod load;
-#[allow(dead_code, reason = "the other benchmark uses the rest")]
-#[path = "../process.rs"]
-mod process;
 mod summary;
 
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::Parser;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+use trunkline_bench::output::{self, say};
 use trunkline_cli::postgres::{Options, PrivatePostgres};
 use trunkline_warehouse::Storage;
 
@@ -79,9 +75,7 @@ struct Arguments {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let seed = arguments.seed.unwrap_or_else(rand::random);
-    let out = arguments.out.clone().map_or_else(default_out, Ok)?;
-    let mut file = File::create(&out)
-        .with_context(|| format!("creating {}; choose another with --out", out.display()))?;
+    let (mut file, out) = output::create(arguments.out.clone(), "capacity-")?;
     say(&format!("seed {seed}, findings in {}", out.display()));
     let folder = tempfile::tempdir()?;
     let server = start(folder.path(), &[]).await?;
@@ -136,18 +130,4 @@ async fn start(folder: &Path, more: &[(&str, &str)]) -> anyhow::Result<PrivatePo
         ..Options::default()
     });
     Ok(server.await?)
-}
-
-/// A file beside the other results, named after the time.
-fn default_out() -> anyhow::Result<PathBuf> {
-    let folder = Path::new("bench/results");
-    std::fs::create_dir_all(folder)
-        .context("creating bench/results; run from the repository, or choose --out")?;
-    let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
-    Ok(folder.join(format!("capacity-{time}.jsonl")))
-}
-
-#[allow(clippy::print_stdout, reason = "what a benchmark is for")]
-fn say(text: &str) {
-    println!("{text}");
 }
