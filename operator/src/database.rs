@@ -3,6 +3,7 @@
 //! The reconcilers tell it what is wanted and read what has become of it; they never wait for it,
 //! so that a database that does not answer delays nothing in Kubernetes.
 
+mod chore;
 mod purge;
 mod removals;
 mod retention;

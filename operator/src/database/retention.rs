@@ -7,8 +7,8 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use trunkline_warehouse::{Error, Report};
 
-use super::{Keeper, SILENT, Wanted};
-use crate::error::chain;
+use super::chore::Late;
+use super::{Keeper, Wanted};
 
 /// How long dropping what is older than its retention may keep the task from other work, at each
 /// look. What is left comes at the next.
@@ -18,8 +18,7 @@ const DROPPING_DEADLINE: Duration = Duration::from_secs(30);
 const PRUNING_DEADLINE: Duration = Duration::from_secs(10);
 
 impl Keeper {
-    /// Drops what is older than its retention. Nothing rests on it, so that a failure
-    /// is no news for the status.
+    /// Drops what is older than its retention.
     pub(super) async fn drop_expired(&mut self, wanted: &Wanted) {
         let cluster = self.cluster.clone();
         let dropping = async {
@@ -30,7 +29,7 @@ impl Keeper {
         self.tell("retention", dropped);
     }
 
-    /// Deletes what the log of refusals keeps too long. Its failure is no news either.
+    /// Deletes what the log of refusals keeps too long.
     pub(super) async fn prune_rejections(&mut self, wanted: &Wanted) {
         let pruning = async {
             let warehouse = self.connect(&wanted.owner).await?;
@@ -41,20 +40,11 @@ impl Keeper {
     }
 
     /// Logs what could not be done.
-    fn tell(&mut self, what: &str, done: Result<Result<Report, Error>, Elapsed>) {
+    fn tell(&mut self, chore: &str, done: Result<Result<Report, Error>, Elapsed>) {
+        let report = self.settle(chore, Late::Silent, done);
         let cluster = &self.cluster;
-        match done {
-            Ok(Ok(report)) => {
-                for step in report.pending {
-                    tracing::warn!(%cluster, "{what}: {step}");
-                }
-            }
-            Ok(Err(error)) => tracing::warn!(%cluster, "{what}: {}", chain(&error)),
-            Err(_) => {
-                tracing::warn!(%cluster, "{what}: {SILENT}");
-                // With the connection, what it may still do ends.
-                self.warehouse = None;
-            }
+        for step in report.into_iter().flat_map(|report| report.pending) {
+            tracing::warn!(%cluster, "{chore}: {step}");
         }
     }
 }
