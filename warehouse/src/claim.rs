@@ -204,6 +204,7 @@ mod tests {
 
     use super::*;
     use crate::ranges::PartitionBy;
+    use crate::sources::fixtures::shop;
 
     fn row(number: i32, source: &str, cluster: &str, schema: &str, removed: bool) -> SourceRow {
         let owned = str::to_owned;
@@ -216,21 +217,6 @@ mod tests {
             partition_by: PartitionBy::Day,
             shared: None,
             drop_rows: false,
-        }
-    }
-
-    /// The source a/shop.
-    fn shop(schema: &str) -> DesiredSource {
-        DesiredSource {
-            name: "a/shop".parse().unwrap(),
-            schema: schema.parse().unwrap(),
-            url: None,
-            body: trunkline_model::request::BodyFormat::Json,
-            header_columns: Vec::new(),
-            readers: Vec::new(),
-            retention_days: None,
-            partition_by: None,
-            storage: Some(Storage::Dedicated),
         }
     }
 

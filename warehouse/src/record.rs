@@ -107,21 +107,7 @@ mod tests {
 
     use super::*;
     use crate::shared::Storage;
-
-    /// The source a/shop.
-    fn shop(schema: &str) -> DesiredSource {
-        DesiredSource {
-            name: "a/shop".parse().unwrap(),
-            schema: schema.parse().unwrap(),
-            url: None,
-            body: trunkline_model::request::BodyFormat::Json,
-            header_columns: Vec::new(),
-            readers: Vec::new(),
-            retention_days: None,
-            partition_by: None,
-            storage: Some(Storage::Dedicated),
-        }
-    }
+    use crate::sources::fixtures::shop;
 
     #[test]
     fn a_source_that_shares_is_recorded_with_the_bucket_of_its_class() {

@@ -271,3 +271,24 @@ async fn remove(client: &Client, rows: &[SourceRow]) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+pub(crate) mod fixtures {
+    use super::DesiredSource;
+    use crate::shared::Storage;
+
+    /// The source a/shop.
+    pub(crate) fn shop(schema: &str) -> DesiredSource {
+        DesiredSource {
+            name: "a/shop".parse().unwrap(),
+            schema: schema.parse().unwrap(),
+            url: None,
+            body: trunkline_model::request::BodyFormat::Json,
+            header_columns: Vec::new(),
+            readers: Vec::new(),
+            retention_days: None,
+            partition_by: None,
+            storage: Some(Storage::Dedicated),
+        }
+    }
+}
