@@ -135,9 +135,12 @@ images: ## write container images under target/images/, without a container engi
 	@scripts/install images
 	scripts/images
 
+# Each test has a namespace of its own; 1 for figures that no other test disturbs.
+E2E_THREADS ?= 3
+
 .PHONY: e2e
 e2e: images kubernetes ## the tests on a real Kubernetes, which they start themselves (as root)
-	cargo test --locked -p trunkline-tests --test kubernetes -- --ignored --test-threads=1
+	cargo test --locked -p trunkline-tests --test kubernetes -- --ignored --test-threads=$(E2E_THREADS)
 
 .PHONY: cluster
 cluster: images kubernetes ## a Kubernetes with Trunkline to try things on, until Ctrl-C (as root)

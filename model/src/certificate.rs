@@ -10,6 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
+use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::secret::SecretBytes;
@@ -97,6 +98,13 @@ impl Certificate {
         })
     }
 
+    /// Tells it from every other: the SHA-256 of the server's own certificate in DER.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let own = self.key.cert.first().map_or(&[][..], |own| own.as_ref());
+        Sha256::digest(own).into()
+    }
+
     /// Whether a sender that asks for this host takes it.
     #[must_use]
     pub fn is_for(&self, host: &str) -> bool {
@@ -134,7 +142,10 @@ mod tests {
         assert_eq!(made.valid_from, 157_766_400);
         assert_eq!(made.expires_at, 67_090_118_400);
         let chain = format!("{certificate}{other_certificate}");
-        assert!(read(&chain, &key).is_ok());
+        let with_chain = read(&chain, &key).unwrap();
+        assert_eq!(with_chain.fingerprint(), made.fingerprint());
+        let other = read(&other_certificate, &other_key).unwrap();
+        assert_ne!(other.fingerprint(), made.fingerprint());
         for (certificate, key, error) in [
             (&certificate, &other_key, CertificateError::Mismatch),
             (&other_certificate, &key, CertificateError::Mismatch),

@@ -1,6 +1,6 @@
 //! [`Proxy`]: what can happen on the way between the ingester and PostgreSQL.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,7 +34,9 @@ const COMMITTED: &[u8] = b"\0\0\0\x0bCOMMIT\0";
 /// A TCP proxy on a port of its own.
 #[derive(Debug)]
 pub struct Proxy {
-    port: ReservedPort,
+    address: SocketAddr,
+    /// On the machine's own address others look for ports, too.
+    _reserved: Option<ReservedPort>,
     behaviour: watch::Sender<Behaviour>,
     lost: Arc<AtomicU64>,
     task: JoinHandle<()>,
@@ -45,6 +47,19 @@ impl Proxy {
     pub async fn start(upstream: u16) -> Self {
         let port = ReservedPort::any().unwrap();
         let listener = TcpListener::bind(port.address()).await.unwrap();
+        let upstream = SocketAddr::new(port.address().ip(), upstream);
+        Self::serve(listener, Some(port), upstream)
+    }
+
+    /// Starts to pass connections to `listen`, an address that nobody else listens at, on to a
+    /// server.
+    pub async fn at(listen: IpAddr, upstream: SocketAddr) -> Self {
+        let listener = TcpListener::bind((listen, 0)).await.unwrap();
+        Self::serve(listener, None, upstream)
+    }
+
+    fn serve(listener: TcpListener, reserved: Option<ReservedPort>, upstream: SocketAddr) -> Self {
+        let address = listener.local_addr().unwrap();
         let (behaviour, seen) = watch::channel(Behaviour::Pass);
         let counters = Arc::new(Counters {
             commits: AtomicU64::new(0),
@@ -53,17 +68,18 @@ impl Proxy {
         let lost = Arc::clone(&counters.lost);
         let task = tokio::spawn(serve(listener, upstream, seen, counters));
         Self {
-            port,
+            address,
+            _reserved: reserved,
             behaviour,
             lost,
             task,
         }
     }
 
-    /// The port on 127.0.0.1.
+    /// Its port.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port.number()
+        self.address.port()
     }
 
     /// Changes what happens from now on.
@@ -92,7 +108,7 @@ struct Counters {
 
 async fn serve(
     listener: TcpListener,
-    upstream: u16,
+    upstream: SocketAddr,
     mut behaviour: watch::Receiver<Behaviour>,
     counters: Arc<Counters>,
 ) {
@@ -126,7 +142,7 @@ async fn serve(
 /// Passes one connection on until either side ends it, or an answer is lost.
 async fn relay(
     down: TcpStream,
-    upstream: u16,
+    upstream: SocketAddr,
     behaviour: watch::Receiver<Behaviour>,
     counters: Arc<Counters>,
 ) {
@@ -138,7 +154,7 @@ async fn relay(
     {
         return;
     }
-    let Ok(up) = TcpStream::connect((Ipv4Addr::LOCALHOST, upstream)).await else {
+    let Ok(up) = TcpStream::connect(upstream).await else {
         return;
     };
     for stream in [&down, &up] {

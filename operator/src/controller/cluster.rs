@@ -19,7 +19,7 @@ use trunkline_model::secret::SecretBytes;
 
 use super::context::{ClusterMemory, Context};
 use super::finalize;
-use super::nudge::nudge;
+use super::nudge::{nudge, nudge_for_certificate};
 use super::objects::apply_objects;
 use super::plan::{self, Placement, Validated};
 use super::read::{self, Inputs, Served};
@@ -134,6 +134,14 @@ async fn reconcile_one(
     let mut is_behind = false;
     if let (Some((_, hash)), false) = (&wish.files, is_suspended) {
         is_behind = nudge(context, memory, name, hash).await;
+        let tls = cluster
+            .as_ref()
+            .ok()
+            .and_then(|cluster| cluster.tls.as_ref());
+        if let Some(Ok(certificate)) = tls.map(|tls| &tls.certificate) {
+            let shown = certificate.fingerprint;
+            is_behind |= nudge_for_certificate(context, memory, name, hash, shown).await;
+        }
     }
     let finalizing = finalize::finalize(context, memory, name, &inputs.sources, is_suspended).await;
     let is_settled = report::report(

@@ -60,6 +60,8 @@ pub(super) struct ClusterMemory {
     pub(super) listed: HashMap<String, Instant>,
     /// The last nudge of each pod, by UID.
     pub(super) nudges: HashMap<String, Nudge>,
+    /// The certificate that pods mount, and what was done to make them show it.
+    pub(super) certificate: Option<Renewal>,
     /// Whether `served` and `hash_key` have been read from Kubernetes.
     pub(super) is_loaded: bool,
 }
@@ -70,6 +72,16 @@ pub(super) struct Nudge {
     pub(super) hash: String,
     pub(super) at: Instant,
     pub(super) attempt: u32,
+}
+
+/// A certificate, and the nudges for it.
+#[derive(Debug, Clone)]
+pub(super) struct Renewal {
+    pub(super) fingerprint: [u8; 32],
+    /// When pods were last nudged for it.
+    pub(super) at: Instant,
+    /// How often they are still to be nudged.
+    pub(super) left: u32,
 }
 
 impl Context {
@@ -114,6 +126,7 @@ impl Context {
                 hash_key: SecretBytes::new(Vec::new()),
                 listed: HashMap::new(),
                 nudges: HashMap::new(),
+                certificate: None,
                 is_loaded: false,
             }))
         });

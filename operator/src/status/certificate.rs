@@ -93,6 +93,7 @@ mod tests {
         let tls = Tls {
             secret: "hooks-tls".to_owned(),
             certificate: Ok(ServerCertificate {
+                fingerprint: [0; 32],
                 valid_from: now + (days_left - days) * DAY,
                 expires_at: now + days_left * DAY,
                 is_for_host,

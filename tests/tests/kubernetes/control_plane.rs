@@ -8,6 +8,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, ListParams, ObjectMeta, PostParams};
 use trunkline_tests::kubernetes::{ControlPlane, client, eventually};
 
+use crate::site::Turn;
+
 const DEPLOYMENT: &str = "
 apiVersion: apps/v1
 kind: Deployment
@@ -24,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[tokio::test]
 #[ignore = "needs Kubernetes: make e2e"]
 async fn controllers_run_and_collect_garbage() {
+    let _turn = Turn::beside_others().await;
     let started = Instant::now();
     let cluster = ControlPlane::start().await;
     println!("control plane ready in {:?}", started.elapsed());
@@ -56,6 +59,7 @@ async fn controllers_run_and_collect_garbage() {
 #[tokio::test]
 #[ignore = "needs Kubernetes: make e2e"]
 async fn a_service_account_has_the_rights_of_its_role_and_the_audit_log_shows_their_use() {
+    let _turn = Turn::beside_others().await;
     let cluster = ControlPlane::start().await;
     let kubectl = cluster.kubectl();
     kubectl.run(&["create", "serviceaccount", "writer"]).await;
@@ -104,6 +108,7 @@ async fn a_service_account_has_the_rights_of_its_role_and_the_audit_log_shows_th
 #[tokio::test]
 #[ignore = "needs Kubernetes: make e2e"]
 async fn helm_installs_a_chart() {
+    let _turn = Turn::beside_others().await;
     let cluster = ControlPlane::start().await;
     let helm = cluster.helm();
     let chart = tempfile::tempdir().unwrap();
@@ -119,6 +124,7 @@ async fn helm_installs_a_chart() {
 #[tokio::test]
 #[ignore = "needs Kubernetes: make e2e"]
 async fn the_api_server_can_be_away_and_come_back() {
+    let _turn = Turn::beside_others().await;
     let mut cluster = ControlPlane::start().await;
     let client = cluster.client().await;
     cluster.api_server().kill();
@@ -133,6 +139,7 @@ async fn the_api_server_can_be_away_and_come_back() {
 #[tokio::test]
 #[ignore = "needs Kubernetes: make e2e"]
 async fn two_control_planes_share_nothing_and_leave_nothing() {
+    let _turn = Turn::beside_others().await;
     let (one, other) = tokio::join!(ControlPlane::start(), ControlPlane::start());
     one.kubectl().run(&["create", "namespace", "here"]).await;
     let elsewhere = other.kubectl().output(&["get", "namespace", "here"]).await;

@@ -45,9 +45,8 @@ async fn write_authority(site: &Site, authority: &Authority) {
 #[tokio::test]
 #[ignore = "needs Kubernetes: make e2e"]
 async fn the_database_is_verified_by_the_authority_of_a_secret() {
-    let cluster = crate::site::installed().await;
-    cluster.postgres().offer_tls().await;
     let site = Site::with("database-tls", "replicas: 1\n  suspend: true", "CREATEROLE").await;
+    site.cluster.postgres().offer_tls().await;
     let _evidence = site.cluster.evidence();
     site.patch_main(json!({"spec": {
         "suspend": null,
@@ -64,14 +63,14 @@ async fn the_database_is_verified_by_the_authority_of_a_secret() {
     let untrusted = database(&site, "False", "CertificateNotTrusted").await;
     println!("{untrusted}");
 
-    write_authority(&site, cluster.postgres().authority()).await;
+    write_authority(&site, site.cluster.postgres().authority()).await;
     site.kubectl.apply(&site.source("segment")).await;
     let url = site.url("segment").await;
     let event = &events(3, 1)[0].json;
     assert_eq!(site.post(&url, event, SECRET).await.status, 200);
 
     // Ingesters and operator, whoever is connected.
-    let superuser = cluster.postgres().connect().await;
+    let superuser = site.cluster.postgres().connect().await;
     let sessions = superuser
         .query_one(
             "SELECT count(*), count(*) FILTER (WHERE ssl) FROM pg_stat_ssl \

@@ -12,7 +12,7 @@ use tokio::process::Command;
 use trunkline_tests::kubernetes::{CommandLine, ControlPlane, DatabaseLogin, INGRESS_CLASS};
 use trunkline_tests::{Example, binary, repository};
 
-use crate::site::{Site, installed};
+use crate::site::{Site, Turn, installed};
 
 /// What the examples of one page find.
 struct Reader {
@@ -151,6 +151,7 @@ impl Reader {
 #[tokio::test]
 #[ignore = "needs Kubernetes: make e2e"]
 async fn getting_started_leads_to_a_row() {
+    let _turn = Turn::beside_others().await;
     let cluster = installed().await;
     let _evidence = cluster.evidence();
     // As CloudNativePG makes it: its owner may not create roles.
@@ -162,6 +163,7 @@ async fn getting_started_leads_to_a_row() {
 #[tokio::test]
 #[ignore = "needs Kubernetes: make e2e"]
 async fn the_readme_leads_to_a_source_that_is_ready() {
+    let _turn = Turn::beside_others().await;
     let cluster = installed().await;
     let _evidence = cluster.evidence();
     let database = cluster
@@ -204,6 +206,7 @@ async fn helm_test_follows_events_to_their_rows() {
 #[tokio::test]
 #[ignore = "needs Kubernetes: make e2e"]
 async fn a_release_is_installed_upgraded_uninstalled_and_bounded_as_the_page_says() {
+    let _turn = Turn::beside_others().await;
     let control_plane = ControlPlane::start().await;
     let (kubectl, helm) = (control_plane.kubectl(), control_plane.helm());
     for namespace in ["team-a", "team-b"] {

@@ -14,6 +14,8 @@ use trunkline_tests::kubernetes::{
     BUSYBOX, Cluster, CommandLine, INGRESS_CLASS, Postgres, client, eventually, project_image,
 };
 
+use crate::site::Turn;
+
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A namespace that admits only what Pod Security calls restricted.
@@ -113,6 +115,7 @@ stringData: {{value: {value}}}
 #[tokio::test]
 #[ignore = "needs Kubernetes: make e2e"]
 async fn a_pod_of_the_ingester_image_runs() {
+    let _turn = Turn::beside_others().await;
     let started = Instant::now();
     let cluster = Cluster::shared().await;
     let _evidence = cluster.evidence();
@@ -200,6 +203,7 @@ async fn a_pod_sees_an_edited_secret_soon(kubectl: &CommandLine, pods: &Api<Pod>
 #[tokio::test]
 #[ignore = "needs Kubernetes: make e2e"]
 async fn everything_starts_again_and_stops() {
+    let _turn = Turn::beside_others().await;
     let mut cluster = Cluster::start().await;
     cluster.load_busybox();
     let kubectl = cluster.kubectl();
@@ -236,6 +240,7 @@ async fn the_database_comes_back_after_every_end(postgres: &mut Postgres) {
 #[tokio::test]
 #[ignore = "needs Kubernetes: make e2e"]
 async fn nothing_outlives_a_killed_process() {
+    let _turn = Turn::beside_others().await;
     let mut process = tokio::process::Command::new(binary("trunkline-cluster"))
         .stdout(Stdio::piped())
         .kill_on_drop(true)

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use kube::api::Patch;
 use kube::{Api, ResourceExt};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use trunkline_crds::{WebhookCluster, WebhookSource};
 use trunkline_tests::kubernetes::{Cluster, CommandLine, DatabaseLogin, INGRESS_CLASS, eventually};
-use trunkline_tests::{Answer, Client, signed_single};
+use trunkline_tests::{Answer, Client, Proxy, signed_single};
 
 /// The secret of every source of a site.
 pub(crate) const SECRET: &str = "the-shared-secret-of-the-tests";
@@ -17,6 +17,34 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The namespace of the operator.
 pub(crate) const OPERATOR_NAMESPACE: &str = "trunkline-system";
+
+/// Tests run beside each other: each has its own namespace, and most of its time is waiting.
+static TURNS: RwLock<()> = RwLock::const_new(());
+
+/// A test's place among the others, for as long as it is held.
+pub(crate) enum Turn {
+    BesideOthers {
+        _guard: RwLockReadGuard<'static, ()>,
+    },
+    Alone {
+        _guard: RwLockWriteGuard<'static, ()>,
+    },
+}
+
+impl Turn {
+    /// For a test that what others do does not matter to, and that harms none of them.
+    pub(crate) async fn beside_others() -> Self {
+        let _guard = TURNS.read().await;
+        Self::BesideOthers { _guard }
+    }
+
+    /// For a test that stops what others use, or asserts what holds on a machine that does nothing
+    /// else.
+    pub(crate) async fn alone() -> Self {
+        let _guard = TURNS.write().await;
+        Self::Alone { _guard }
+    }
+}
 
 /// The cluster with the operator installed by its chart, as a user installs it.
 pub(crate) async fn installed() -> &'static Cluster {
@@ -50,6 +78,7 @@ pub(crate) struct Site {
     pub(crate) namespace: String,
     pub(crate) database: DatabaseLogin,
     pub(crate) kubectl: CommandLine,
+    _turn: Turn,
 }
 
 /// Its pods make room for those of the next test: the node has only as many processors as the machine.
@@ -79,18 +108,54 @@ impl Site {
         Self::with(namespace, "replicas: 2", "CREATEROLE").await
     }
 
-    /// The same with fields of the WebhookCluster and options of the database's owner.
+    /// The same, and no other test runs while it is there.
+    pub(crate) async fn alone(namespace: &str) -> Self {
+        let turn = Turn::alone().await;
+        Self::at(turn, namespace, "replicas: 2", "CREATEROLE", None).await
+    }
+
+    /// The same as [`Site::new`], with a way of its own to the database that can be blocked.
+    pub(crate) async fn behind_proxy(namespace: &str) -> (Self, Proxy) {
+        let turn = Turn::beside_others().await;
+        let cluster = installed().await;
+        let server = cluster.postgres().superuser();
+        let server = SocketAddr::new(server.host.parse().unwrap(), server.port);
+        let proxy = Proxy::at(cluster.machine_address().into(), server).await;
+        let way = (cluster.machine_address().to_string(), proxy.port());
+        let site = Self::at(turn, namespace, "replicas: 2", "CREATEROLE", Some(way)).await;
+        (site, proxy)
+    }
+
+    /// The same as [`Site::new`], with fields of the WebhookCluster and options of the database's
+    /// owner.
     pub(crate) async fn with(namespace: &str, spec: &str, role_options: &str) -> Self {
+        let turn = Turn::beside_others().await;
+        Self::at(turn, namespace, spec, role_options, None).await
+    }
+
+    /// `way` is the address that Trunkline is told in the place of the server's.
+    async fn at(
+        turn: Turn,
+        namespace: &str,
+        spec: &str,
+        role_options: &str,
+        way: Option<(String, u16)>,
+    ) -> Self {
         let cluster = installed().await;
         let database = cluster
             .postgres()
             .create_database(namespace, role_options)
             .await;
+        let mut told = database.clone();
+        if let Some((host, port)) = way {
+            (told.host, told.port) = (host, port);
+        }
         let site = Self {
             cluster,
             namespace: namespace.to_owned(),
             kubectl: cluster.kubectl(),
             database,
+            _turn: turn,
         };
         let host = site.host();
         site.kubectl
@@ -115,7 +180,7 @@ spec:
   exposure: {{host: {host}, ingress: {{className: {INGRESS_CLASS}}}}}
   {spec}
 ",
-                site.database.secret(namespace, "warehouse")
+                told.secret(namespace, "warehouse")
             ))
             .await;
         site

@@ -27,9 +27,8 @@ use trunkline_tests::{Authority, Certificate, Client, events, seed, signed_singl
 
 use crate::site::{PATIENCE, SECRET, Site};
 
-/// A kubelet looks at the Secrets of its pods every minute or so, and each look lets a copy that is
-/// up to a minute old pass.
-const REFRESH: Duration = Duration::from_secs(180);
+/// A kubelet that nobody nudges takes a minute or more.
+const REFRESH: Duration = Duration::from_secs(20);
 
 /// Who answers inside the Kubernetes cluster.
 fn host(site: &Site) -> String {

@@ -25,6 +25,8 @@ pub struct Tls {
 /// A certificate that ingesters can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerCertificate {
+    /// Tells it from others: [`Certificate::fingerprint`].
+    pub fingerprint: [u8; 32],
     /// From when it is valid, in seconds since the Unix epoch.
     pub valid_from: i64,
     /// When it expires, in seconds since the Unix epoch.
@@ -102,6 +104,7 @@ fn read(
     };
     match Certificate::read(&pem) {
         Ok(certificate) => Ok(ServerCertificate {
+            fingerprint: certificate.fingerprint(),
             valid_from: certificate.valid_from,
             expires_at: certificate.expires_at,
             is_for_host: host.is_none_or(|host| certificate.is_for(host)),

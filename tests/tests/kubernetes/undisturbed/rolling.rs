@@ -61,7 +61,7 @@ fn source(site: &Site, secrets: &[&str]) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kubernetes: make e2e"]
 async fn nothing_is_refused_while_everything_changes() {
-    let site = Site::new("rolling").await;
+    let site = Site::alone("rolling").await;
     let _evidence = site.cluster.evidence();
     site.kubectl.apply(&site.source("probed")).await;
     site.url("probed").await;
