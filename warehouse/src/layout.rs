@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::preflight::Preflight;
 use crate::rejections;
 use crate::retention;
+use crate::shapes;
 use crate::shared;
 use crate::statistics;
 use crate::step::{Report, Step, Test};
@@ -79,6 +80,11 @@ const MIGRATIONS: &[Migration] = &[
         version: 8,
         what: "create trunkline.shared_buckets",
         sql: || format!("{};\n{}", shared::CATALOG, statistics::view_of_buckets()),
+    },
+    Migration {
+        version: 9,
+        what: "create trunkline.shapes",
+        sql: || shapes::CATALOG.to_owned(),
     },
 ];
 
@@ -357,7 +363,7 @@ mod tests {
     fn a_new_column_comes_with_a_new_version() {
         assert_eq!(
             (known_version(), COLUMNS.len()),
-            (8, 20),
+            (9, 20),
             "add a migration, even one that does nothing else: a program that does not know the \
              column would make the views anew without it"
         );

@@ -11,6 +11,7 @@
 //! trunkline.source_statistics                how much each source has stored
 //! trunkline.webhook_sources                  what a reader may read
 //! trunkline.rejections                       refused requests, by sampling
+//! trunkline.shapes                           what was seen in events: names and kinds
 //! segment.events                             view on bucket 7, for people
 //! ```
 //!
@@ -44,6 +45,7 @@ mod rejections;
 mod removal;
 mod retention;
 mod roles;
+mod shapes;
 mod shared;
 mod source_error;
 mod sources;

@@ -16,6 +16,7 @@ use crate::error::{Error, ForeignRole};
 use crate::layout::EVENTS;
 use crate::preflight::Preflight;
 use crate::rejections::REJECTIONS;
+use crate::shapes::SHAPES;
 use crate::step::{Step, Test};
 
 /// Who makes the PostgreSQL roles.
@@ -70,7 +71,7 @@ impl Role {
         }
     }
 
-    /// Who may insert events and report refusals, and nothing else.
+    /// Who may insert events, report refusals and note shapes, and nothing else.
     pub(crate) fn ingest(database: &str) -> Self {
         Self::new(
             &format!("trunkline_{database}_ingest"),
@@ -143,13 +144,13 @@ pub(crate) fn ingest_group(database: &str) -> Vec<Step> {
     steps
 }
 
-/// What a role needs to insert events and to report refusals. INSERT on the parent is enough for COPY
-/// into any partition, and opens none of them.
+/// What a role needs to insert events, to report refusals and to note shapes. INSERT on the parent
+/// is enough for COPY into any partition, and opens none of them.
 pub(crate) fn insert_rights(role: &str, database: &str) -> [Step; 2] {
     let (name, quoted_database) = (quote_identifier(role), quote_identifier(database));
     let grants = format!(
         "GRANT USAGE ON SCHEMA trunkline TO {name};\n\
-         GRANT INSERT ON {EVENTS}, {REJECTIONS} TO {name}"
+         GRANT INSERT ON {EVENTS}, {REJECTIONS}, {SHAPES} TO {name}"
     );
     let connect = format!("GRANT CONNECT ON DATABASE {quoted_database} TO {name}");
     [
@@ -159,8 +160,9 @@ pub(crate) fn insert_rights(role: &str, database: &str) -> [Step; 2] {
                 "NOT EXISTS (SELECT FROM pg_roles WHERE rolname = $1 \
                  AND has_schema_privilege(oid, 'trunkline', 'USAGE') \
                  AND has_table_privilege(oid, $2, 'INSERT') \
-                 AND has_table_privilege(oid, to_regclass($3), 'INSERT'))",
-                [role, EVENTS, REJECTIONS],
+                 AND has_table_privilege(oid, to_regclass($3), 'INSERT') \
+                 AND has_table_privilege(oid, to_regclass($4), 'INSERT'))",
+                [role, EVENTS, REJECTIONS, SHAPES],
             ),
             fix: grants.replace('\n', " "),
             sql: grants,
@@ -373,7 +375,8 @@ mod tests {
             granted,
             [
                 "GRANT USAGE ON SCHEMA trunkline TO \"trunkline_app_ingest\"",
-                "GRANT INSERT ON trunkline.events, trunkline.rejections TO \"trunkline_app_ingest\"",
+                "GRANT INSERT ON trunkline.events, trunkline.rejections, trunkline.shapes \
+                 TO \"trunkline_app_ingest\"",
                 "GRANT CONNECT ON DATABASE \"app\" TO \"trunkline_app_ingest\"",
             ]
         );

@@ -228,6 +228,7 @@ async fn an_older_layout_is_migrated_and_keeps_its_rows() {
             "create trunkline.source_statistics (layout version 6)",
             "create trunkline.rejections (layout version 7)",
             "create trunkline.shared_buckets (layout version 8)",
+            "create trunkline.shapes (layout version 9)",
             "add column body_text to trunkline.events",
             "add column raw to trunkline.events",
             "add column body_text to trunkline_data.bucket_2",
@@ -400,7 +401,7 @@ async fn a_layout_whose_creation_was_cut_short_is_completed() {
              trunkline.rejections; \
              DROP TABLE trunkline_data.rejections, trunkline.dropped_partitions, \
              trunkline.frozen_partitions, trunkline.readers, trunkline.sources, \
-             trunkline.shared_buckets, trunkline.events; \
+             trunkline.shared_buckets, trunkline.shapes, trunkline.events; \
              DELETE FROM trunkline.layout",
         )
         .await
