@@ -195,6 +195,10 @@ pub struct SourceSettings {
     /// How often it may be posted to, at each ingester; none is as often as there is room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
+    /// Whether its ingesters note in `trunkline.shapes` which calls, event names and properties they
+    /// see. One that does not know the field serves the source all the same, and notes nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub notes_shapes: bool,
     /// How a request proves its sender.
     pub verification: Verification,
 }

@@ -52,6 +52,7 @@ impl SourceDraft {
                 header_columns: Vec::new(),
                 http: HttpPolicy::default(),
                 rate_limit: None,
+                notes_shapes: false,
                 verification: Verification::None,
             },
         }

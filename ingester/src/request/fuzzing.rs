@@ -122,6 +122,7 @@ pub fn rows(data: &[u8]) {
         header_columns: Vec::new(),
         http: HttpPolicy::default(),
         rate_limit: None,
+        notes_shapes: false,
         verification: Verification::None,
     };
     let limits = Limits {

@@ -40,6 +40,7 @@ fn settings() -> SourceSettings {
         header_columns: Vec::new(),
         http: HttpPolicy::default(),
         rate_limit: None,
+        notes_shapes: false,
         verification: Verification::None,
     }
 }
@@ -186,6 +187,22 @@ fn what_an_older_reader_would_misread_is_named_and_known() {
         assert_eq!(entry(&settings).requires[0], name);
         assert!(request::CONSTRUCTS.contains(&name));
     }
+}
+
+/// An older reader would serve the source as well, so that it needs to know nothing.
+#[test]
+fn whether_shapes_are_noted_is_no_construct() {
+    let mut settings = settings();
+    settings.notes_shapes = true;
+    let noting = SourceEntry::new("default/b".parse().unwrap(), 1, Vec::new(), &settings).unwrap();
+    assert_eq!(noting.requires, [""; 0]);
+    assert!(noting.settings.get().contains(r#","notesShapes":true,"#));
+    let read = decode(&files(&[("0", &cluster()), ("1", &shard(vec![noting]))])).unwrap();
+    assert_eq!(
+        read.sources[0].settings.as_ref().map(|it| it.notes_shapes),
+        Ok(false)
+    );
+    assert_eq!(read.sources[1].settings, Ok(settings));
 }
 
 #[test]

@@ -104,6 +104,7 @@ pub fn entry(source: &Source, inputs: EntryInputs<'_>) -> Result<SourceEntry, Do
         header_columns: source.header_columns.clone(),
         http: source.http.clone(),
         rate_limit: source.rate_limit,
+        notes_shapes: false,
         verification,
     };
     let mut entry = SourceEntry::new(

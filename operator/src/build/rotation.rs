@@ -93,6 +93,7 @@ mod tests {
             header_columns: Vec::new(),
             http: HttpPolicy::default(),
             rate_limit: None,
+            notes_shapes: false,
             verification: Preset::by_name(preset).unwrap().verification(
                 false,
                 Mode::Enforce,
