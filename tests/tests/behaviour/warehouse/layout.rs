@@ -340,7 +340,7 @@ async fn someone_elses_schema_of_our_name_is_left_alone_until_it_is_handed_over(
         let (_, fix) = error.split_once("run: ").unwrap();
         admin.batch_execute(fix).await.unwrap();
         warehouse.ensure_layout().await.unwrap();
-        assert_eq!(tree(&admin).await.len(), 11);
+        assert_eq!(tree(&admin).await.len(), 12);
     }
 }
 
