@@ -19,6 +19,7 @@ use crate::events::{ConfigurationLoaded, Events};
 use crate::memory::{self, InFlight};
 use crate::metrics::Metrics;
 use crate::request::{Budget, Places};
+use crate::scribe::Destination;
 use crate::server::{Connections, Timeouts, descriptors_room};
 
 /// Connections while no configuration sets a bound.
@@ -73,6 +74,8 @@ pub(crate) struct Instance {
     pub(crate) budget: Arc<Budget>,
     /// Places at the work on large bodies.
     pub(crate) large: Places,
+    /// The database that refusals are written to.
+    pub(crate) destination: Destination,
     /// Where what happens is told.
     pub(crate) events: Events,
     /// How long connections and bodies may take.
@@ -93,6 +96,7 @@ impl Instance {
             stopping: CancellationToken::new(),
             budget: Arc::default(),
             large: Places::of_all(),
+            destination: Destination::new(),
             events: Events::new(metrics),
             timeouts,
             pod_uid,
@@ -154,7 +158,7 @@ impl Instance {
         if self.status.borrow().hash.as_ref() != Some(&configuration.hash) {
             let target = Target::parse(configuration.cluster.database_login())?;
             let writers = configuration.cluster.limits.writers;
-            self.events.rejections.follow(&target);
+            self.destination.follow(&target);
             match self.committer.get() {
                 Some(committer) => committer.reconfigure(target, writers)?,
                 None => {

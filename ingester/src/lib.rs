@@ -21,6 +21,7 @@ mod poll;
 mod rejections;
 mod request;
 pub mod rows;
+mod scribe;
 mod server;
 mod verify;
 
@@ -40,8 +41,8 @@ use trunkline_telemetry::traces::Traces;
 
 use config::ConfigWatch;
 use instance::Instance;
-use rejections::Recorder;
 use request::Trace;
+use scribe::Scribe;
 use server::{Connections, Server, Tls};
 
 pub use server::{Timeouts, TlsError, TlsFiles, raise_descriptor_limit};
@@ -114,7 +115,7 @@ pub struct Ingester {
     data: Server,
     admin: Server,
     config: ConfigWatch,
-    recorder: Recorder,
+    recorder: Scribe,
     traces: Traces,
 }
 
@@ -136,7 +137,7 @@ impl Ingester {
         let config = ConfigWatch::start(options.config_dir, Arc::clone(&instance))
             .await
             .map_err(StartError::Watch)?;
-        let recorder = Recorder::start(Arc::clone(&instance), options.name);
+        let recorder = rejections::record(&instance, options.name);
         let front = Arc::clone(&instance);
         let traces = options.traces.clone();
         let service = service_fn(move |request: Request<Incoming>| {

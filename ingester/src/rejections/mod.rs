@@ -18,28 +18,28 @@ mod tally;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::{Notify, watch};
-use trunkline_pgconn::Target;
+use tokio::sync::Notify;
 
+use crate::instance::Instance;
 use crate::metrics::RefusalLabels;
 use crate::request::Refusal;
+use crate::scribe::Scribe;
+use recorder::RejectionsDesk;
 use tally::{Rejection, Tally};
 
 use recent::Recent;
 pub(crate) use recent::{SourceRefusals, WINDOW};
-pub(crate) use recorder::Recorder;
 
 /// How much of a sentence is kept, in characters: one that speaks of many hosts may be long.
 const MAX_DETAIL_CHARS: usize = 1_000;
 
-/// What waits to be written, and where to.
+/// What waits to be written.
 #[derive(Debug)]
 pub(crate) struct Rejections {
     tally: Mutex<Tally>,
     recent: Mutex<Recent>,
     /// Something waits under a source and a reason under which nothing waited.
     wake: Notify,
-    target: watch::Sender<Option<Arc<Target>>>,
 }
 
 impl Rejections {
@@ -48,19 +48,7 @@ impl Rejections {
             tally: Mutex::default(),
             recent: Mutex::new(Recent::new(Instant::now())),
             wake: Notify::new(),
-            target: watch::Sender::new(None),
         }
-    }
-
-    /// Writes to this database from now on.
-    pub(crate) fn follow(&self, target: &Target) {
-        self.target.send_if_modified(|current| {
-            let is_new = current.as_deref() != Some(target);
-            if is_new {
-                *current = Some(Arc::new(target.clone()));
-            }
-            is_new
-        });
     }
 
     /// Counts a refusal. Whether there was room for it.
@@ -84,6 +72,15 @@ impl Rejections {
     fn tally(&self) -> MutexGuard<'_, Tally> {
         locked(&self.tally)
     }
+}
+
+/// Starts the task that writes. `name` says in each row who refused.
+pub(crate) fn record(instance: &Arc<Instance>, name: Option<String>) -> Scribe {
+    let desk = RejectionsDesk {
+        instance: Arc::clone(instance),
+        name,
+    };
+    Scribe::start(desk, &instance.destination)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,218 +1,72 @@
-//! The task that writes what has been refused.
-//!
-//! Invariants: at most one statement a second. What could not be written is given back, so that an
-//! outage of the database costs its refusals nothing. The connection is closed when nothing has been
-//! refused for a while.
+//! How what has been refused is written.
 
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::time::{sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
+use tokio::sync::Notify;
 use trunkline_model::names::quote_literal;
-use trunkline_pgconn::Target;
 
+use super::requests;
 use super::tally::Rejection;
-use super::{Rejections, requests};
-use crate::commit::{Reason, Session};
 use crate::events::{RejectionsLost, RejectionsUnwritten};
 use crate::instance::Instance;
+use crate::scribe::Desk;
 
-/// Rows of one statement.
-const MAX_ROWS: usize = 500;
-
-/// Pause after a statement.
-const PACE: Duration = Duration::from_secs(1);
-
-/// Longest pause after a failure; the first is [`PACE`].
-const LONGEST_PACE: Duration = Duration::from_secs(30);
-
-/// How long a connection that nothing needs stays open: longer than the pause between two rows of
-/// one source.
-const IDLE: Duration = Duration::from_secs(90);
-
-/// How long the last rows may take at the end.
-const LAST_DEADLINE: Duration = Duration::from_millis(800);
-
-/// The running task. Dropping it ends it where it stands.
-#[derive(Debug)]
-pub(crate) struct Recorder {
-    stop: CancellationToken,
-    task: AbortOnDropHandle<()>,
+/// The refusals that wait.
+pub(super) struct RejectionsDesk {
+    pub(super) instance: Arc<Instance>,
+    /// Says in each row who refused.
+    pub(super) name: Option<String>,
 }
 
-impl Recorder {
-    /// Starts the task. `name` says in each row who refused.
-    pub(crate) fn start(instance: Arc<Instance>, name: Option<String>) -> Self {
-        let stop = CancellationToken::new();
-        let worker = Worker {
-            instance,
-            taken: Vec::new(),
-            way: Way {
-                name,
-                session: None,
-            },
-        };
-        let task = tokio::spawn(worker.run(stop.clone()));
-        Self {
-            stop,
-            task: AbortOnDropHandle::new(task),
-        }
+impl Desk for RejectionsDesk {
+    type Note = Rejection;
+
+    /// At most one statement a second.
+    const PACE: Duration = Duration::from_secs(1);
+
+    fn wake(&self) -> &Notify {
+        &self.instance.events.rejections.wake
     }
 
-    /// Writes what waits, within a second, and ends.
-    pub(crate) async fn stop(self) {
-        self.stop.cancel();
-        // It only fails when the task has panicked, of which the log tells.
-        let _ = self.task.await;
-    }
-}
-
-struct Worker {
-    instance: Arc<Instance>,
-    /// Taken from the tally and not written yet.
-    taken: Vec<Rejection>,
-    way: Way,
-}
-
-impl Worker {
-    async fn run(mut self, stop: CancellationToken) {
-        let mut pace = PACE;
-        loop {
-            let written = tokio::select! {
-                () = stop.cancelled() => break,
-                written = self.write_next() => written,
-            };
-            pace = match written {
-                Ok(()) => PACE,
-                Err(reason) => {
-                    if pace == PACE {
-                        RejectionsUnwritten { reason: &reason }.emit(&self.instance.events);
-                    }
-                    (pace * 2).min(LONGEST_PACE)
-                }
-            };
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = sleep(pace) => {}
-            }
-        }
-        self.write_last().await;
+    fn next_due(&self) -> Option<Instant> {
+        self.instance.events.rejections.tally().next_due()
     }
 
-    /// Waits for rows and writes them.
-    async fn write_next(&mut self) -> Result<(), Reason> {
-        let target = self.wait().await;
-        let taken = self.rejections().tally().take(MAX_ROWS, Instant::now());
-        self.taken = taken;
-        let written = self.way.write(&target, &self.taken).await;
-        let taken = std::mem::take(&mut self.taken);
-        match written {
-            Ok(()) => {
-                let metrics = self.instance.events.metrics();
-                metrics.recorded_refusals.inc_by(requests(&taken));
-            }
-            Err(_) => self.rejections().tally().give_back(taken),
-        }
-        written
+    fn take(&self, limit: usize) -> Vec<Rejection> {
+        let mut tally = self.instance.events.rejections.tally();
+        tally.take(limit, Instant::now())
     }
 
-    /// Waits until a row may be written and there is a database to write it to.
-    async fn wait(&mut self) -> Arc<Target> {
-        let instance = Arc::clone(&self.instance);
-        let rejections = &instance.events.rejections;
-        loop {
-            let due = rejections.tally().next_due();
-            let until = match due {
-                Some(due) if due <= Instant::now() => break,
-                Some(due) => due,
-                None => Instant::now() + IDLE,
-            };
-            tokio::select! {
-                () = rejections.wake.notified() => {}
-                () = sleep_until(until.into()) => if due.is_none() {
-                    self.way.close().await;
-                }
-            }
-        }
-        let mut target = rejections.target.subscribe();
-        let found = match target.wait_for(Option::is_some).await {
-            Ok(target) => target.clone(),
-            // Its sender lives as long as `rejections`.
-            Err(_) => None,
-        };
-        match found {
-            Some(target) => target,
-            None => std::future::pending().await,
-        }
+    fn take_all(&self) -> Vec<Rejection> {
+        self.instance.events.rejections.tally().take_all()
     }
 
-    async fn write_last(&mut self) {
-        let target = self.rejections().target.borrow().clone();
-        // A write that the stop has cut short is done again: it may have come to nothing.
-        let mut last = std::mem::take(&mut self.taken);
-        last.extend(self.rejections().tally().take_all());
-        if last.is_empty() {
-            return;
-        }
-        let mut written = 0;
-        if let Some(target) = target {
-            let write = async {
-                for rows in last.chunks(MAX_ROWS) {
-                    if self.way.write(&target, rows).await.is_err() {
-                        break;
-                    }
-                    written += requests(rows);
-                }
-                self.way.close().await;
-            };
-            // What has not been written by then is lost, and counted.
-            let _ = timeout(LAST_DEADLINE, write).await;
-        }
-        let events = &self.instance.events;
-        events.metrics().recorded_refusals.inc_by(written);
-        let lost = requests(&last) - written;
-        if lost > 0 {
-            RejectionsLost { requests: lost }.emit(events);
-        }
+    fn give_back(&self, rejections: Vec<Rejection>) {
+        self.instance
+            .events
+            .rejections
+            .tally()
+            .give_back(rejections);
     }
 
-    fn rejections(&self) -> &Rejections {
-        &self.instance.events.rejections
-    }
-}
-
-/// The way to the database: a session while there is something to write.
-struct Way {
-    /// Who refused.
-    name: Option<String>,
-    session: Option<(Arc<Target>, Session)>,
-}
-
-impl Way {
-    async fn write(&mut self, target: &Arc<Target>, rows: &[Rejection]) -> Result<(), Reason> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let mut session = match self.session.take() {
-            Some((known, session)) if Arc::ptr_eq(&known, target) => session,
-            _ => Session::open(target)
-                .await
-                .map_err(|error| Reason::from(error.reason))?,
-        };
-        let statement = statement(rows, self.name.as_deref(), Instant::now());
-        session.run(&statement).await?;
-        // Kept only after it has worked.
-        self.session = Some((Arc::clone(target), session));
-        Ok(())
+    fn statement(&self, rejections: &[Rejection]) -> String {
+        statement(rejections, self.name.as_deref(), Instant::now())
     }
 
-    async fn close(&mut self) {
-        if let Some((_, session)) = self.session.take() {
-            session.close().await;
-        }
+    fn written(&self, rejections: &[Rejection]) {
+        let metrics = self.instance.events.metrics();
+        metrics.recorded_refusals.inc_by(requests(rejections));
+    }
+
+    fn unwritten(&self, reason: &str) {
+        RejectionsUnwritten { reason }.emit(&self.instance.events);
+    }
+
+    fn lost(&self, rejections: &[Rejection]) {
+        let requests = requests(rejections);
+        RejectionsLost { requests }.emit(&self.instance.events);
     }
 }
 
