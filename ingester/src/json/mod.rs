@@ -13,6 +13,7 @@ mod envelope;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod hash;
 mod keys;
 mod number;
 mod repair;
