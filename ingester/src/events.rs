@@ -226,6 +226,67 @@ impl RejectionsLost {
     }
 }
 
+/// A shape is in the database.
+pub(crate) struct ShapesNoted<'a> {
+    pub(crate) source: &'a Arc<str>,
+}
+
+impl ShapesNoted<'_> {
+    pub(crate) fn emit(&self, events: &Events) {
+        let labels = SourceLabels {
+            source: Arc::clone(self.source),
+        };
+        events.metrics.noted_shapes.get_or_create(&labels).inc();
+    }
+}
+
+/// What was seen is not noted, because a bound leaves no room for it.
+pub(crate) struct ShapesUnnoted<'a> {
+    pub(crate) source: &'a Arc<str>,
+    pub(crate) bound: &'static str,
+    pub(crate) times: u64,
+}
+
+impl ShapesUnnoted<'_> {
+    pub(crate) fn emit(&self, events: &Events) {
+        let labels = RefusalLabels {
+            source: Arc::clone(self.source),
+            reason: self.bound,
+        };
+        let unnoted = &events.metrics.unnoted_shapes;
+        unnoted.get_or_create(&labels).inc_by(self.times);
+    }
+}
+
+/// Shapes wait, because the database does not take them.
+pub(crate) struct ShapesUnwritten<'a> {
+    pub(crate) reason: &'a str,
+}
+
+impl ShapesUnwritten<'_> {
+    pub(crate) fn emit(&self, _: &Events) {
+        warn!(
+            reason = self.reason,
+            "cannot write to trunkline.shapes; new relations and columns for analysts wait"
+        );
+    }
+}
+
+/// Shapes that were not written by the end of the process. The next one notes them when it sees them.
+pub(crate) struct ShapesLost {
+    pub(crate) shapes: usize,
+}
+
+impl ShapesLost {
+    pub(crate) fn emit(&self, _: &Events) {
+        warn!(
+            shapes = self.shapes,
+            "shapes are not in trunkline.shapes, since the process ends; they are noted when they \
+             are seen again"
+        );
+    }
+}
+
 /// A certificate is shown to senders from now on.
 pub(crate) struct CertificateLoaded {
     /// In seconds since the Unix epoch.

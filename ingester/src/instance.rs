@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::request::{Budget, Places};
 use crate::scribe::Destination;
 use crate::server::{Connections, Timeouts, descriptors_room};
+use crate::shapes::Shapes;
 
 /// Connections while no configuration sets a bound.
 const MAX_CONNECTIONS: usize = 512;
@@ -74,7 +75,9 @@ pub(crate) struct Instance {
     pub(crate) budget: Arc<Budget>,
     /// Places at the work on large bodies.
     pub(crate) large: Places,
-    /// The database that refusals are written to.
+    /// Shapes of events on their way to the database.
+    pub(crate) shapes: Shapes,
+    /// The database that refusals and shapes are written to.
     pub(crate) destination: Destination,
     /// Where what happens is told.
     pub(crate) events: Events,
@@ -96,6 +99,7 @@ impl Instance {
             stopping: CancellationToken::new(),
             budget: Arc::default(),
             large: Places::of_all(),
+            shapes: Shapes::default(),
             destination: Destination::new(),
             events: Events::new(metrics),
             timeouts,

@@ -2,8 +2,8 @@
 //!
 //! The way of a request is the way of the modules: [`server`] accepts its connection, [`request`]
 //! routes, bounds, reads, verifies ([`verify`]), decodes ([`json`]) and encodes ([`rows`]) it, and
-//! [`commit`] makes it durable. [`config`] decides what is served, [`admin`] tells about it, and
-//! [`rejections`] writes down what was refused.
+//! [`commit`] makes it durable. [`config`] decides what is served, and [`admin`] tells about it.
+//! Beside them [`rejections`] writes down what was refused, and [`shapes`] what events look like.
 //!
 //! Invariant: a 200 is sent after the rows of its request were committed durably, and never else.
 
@@ -23,6 +23,7 @@ mod request;
 pub mod rows;
 mod scribe;
 mod server;
+mod shapes;
 mod verify;
 
 use std::convert::Infallible;
@@ -116,6 +117,7 @@ pub struct Ingester {
     admin: Server,
     config: ConfigWatch,
     recorder: Scribe,
+    noter: Scribe,
     traces: Traces,
 }
 
@@ -138,6 +140,7 @@ impl Ingester {
             .await
             .map_err(StartError::Watch)?;
         let recorder = rejections::record(&instance, options.name);
+        let noter = shapes::note(&instance);
         let front = Arc::clone(&instance);
         let traces = options.traces.clone();
         let service = service_fn(move |request: Request<Incoming>| {
@@ -154,6 +157,7 @@ impl Ingester {
             instance,
             config,
             recorder,
+            noter,
             traces: options.traces,
         })
     }
@@ -171,8 +175,8 @@ impl Ingester {
     }
 
     /// Stops: not ready from now on, every request that was accepted is answered (25 s at most),
-    /// what waits is committed, what was refused is written down, and the connections to the database
-    /// end.
+    /// what waits is committed, what was refused or noted is written down, and the connections to the
+    /// database end.
     pub async fn stop(self) {
         self.instance.begin_stop();
         self.config.stop();
@@ -182,6 +186,7 @@ impl Ingester {
         }
         tokio::join!(
             self.recorder.stop(),
+            self.noter.stop(),
             self.traces.stop(),
             self.admin.stop(ADMIN_DEADLINE)
         );

@@ -85,6 +85,8 @@ pub(crate) struct Metrics {
     pub(crate) unverified: Family<RefusalLabels, Counter>,
     pub(crate) events: Family<SourceLabels, Counter>,
     pub(crate) repaired_events: Family<SourceLabels, Counter>,
+    pub(crate) noted_shapes: Family<SourceLabels, Counter>,
+    pub(crate) unnoted_shapes: Family<RefusalLabels, Counter>,
     pub(crate) config_loaded: Gauge<f64, AtomicU64>,
     pub(crate) config_errors: Counter,
     pub(crate) commits: CommitMetrics,
@@ -140,6 +142,19 @@ impl Metrics {
                 "repaired_events",
                 "Events committed with a body that is not exactly what was sent, because jsonb \
                  cannot hold that",
+                Family::default(),
+            ),
+            noted_shapes: catalog.add(
+                "noted_shapes",
+                "Event names and fields, each with its kind, written to trunkline.shapes, those \
+                 that were there included",
+                Family::default(),
+            ),
+            unnoted_shapes: catalog.add(
+                "unnoted_shapes",
+                "How often an event name or field was seen that is not noted in trunkline.shapes, \
+                 by the bound that leaves no room for it: event_names, fields, shapes, length for \
+                 good, rate for now",
                 Family::default(),
             ),
             in_flight: catalog.add_bytes(

@@ -178,6 +178,13 @@ impl Committer {
         shared.board.has_reached() && shared.small.has_served() && shared.large.has_served()
     }
 
+    /// A number that is another whenever the database may be another: one that is configured anew, or
+    /// one that takes commits again after an outage, from whose end it may be a standby or a backup.
+    #[must_use]
+    pub fn era(&self) -> u64 {
+        self.shared.board.era()
+    }
+
     /// Moves to another database or another number of writers (at least one). Commits in flight
     /// end first; what waits meanwhile goes to the new connections.
     ///
@@ -188,6 +195,7 @@ impl Committer {
             let is_new = *orders.target != target;
             if is_new {
                 orders.target = Arc::new(target);
+                self.shared.board.begin_era();
             }
             is_new
         });

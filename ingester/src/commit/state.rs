@@ -4,7 +4,7 @@
 //! however long it lasts.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -51,6 +51,7 @@ pub(super) struct Board {
     writers: Mutex<BTreeMap<usize, WriterState>>,
     state: watch::Sender<DatabaseState>,
     has_reached: AtomicBool,
+    era: AtomicU64,
 }
 
 impl Board {
@@ -59,6 +60,7 @@ impl Board {
             writers: Mutex::default(),
             state: watch::Sender::new(DatabaseState::Connecting),
             has_reached: AtomicBool::new(false),
+            era: AtomicU64::new(0),
         }
     }
 
@@ -69,6 +71,16 @@ impl Board {
     /// Whether a connection that takes commits has ever been made.
     pub(super) fn has_reached(&self) -> bool {
         self.has_reached.load(Ordering::Acquire)
+    }
+
+    /// See [`super::Committer::era`].
+    pub(super) fn era(&self) -> u64 {
+        self.era.load(Ordering::Acquire)
+    }
+
+    /// The database is another from now on, or may be.
+    pub(super) fn begin_era(&self) {
+        self.era.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Writes down what a writer has found; `None` when the writer has ended.
@@ -88,6 +100,9 @@ impl Board {
             };
             if matches!(next, DatabaseState::Ready(_)) {
                 self.has_reached.store(true, Ordering::Release);
+                if !matches!(state, DatabaseState::Ready(_)) {
+                    self.begin_era();
+                }
             }
             log(state, &next);
             *state = next;
@@ -188,6 +203,22 @@ mod tests {
         board.set(1, None);
         assert!(matches!(*state.borrow(), DatabaseState::Unavailable { .. }));
         assert!(board.has_reached());
+    }
+
+    #[test]
+    fn an_era_begins_when_commits_are_taken_again() {
+        let board = Board::new();
+        assert_eq!(board.era(), 0);
+        for era in 1..4 {
+            board.set(0, Some(WriterState::Ready(settings(1))));
+            board.set(1, Some(WriterState::Ready(settings(2))));
+            assert_eq!(board.era(), era);
+            board.set(0, Some(WriterState::Unavailable("refused".into())));
+            assert_eq!(board.era(), era, "one writer still commits");
+            board.set(1, None);
+            board.set(0, Some(WriterState::NotDurable("fsync".into())));
+            assert_eq!(board.era(), era);
+        }
     }
 
     #[test]

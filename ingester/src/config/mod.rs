@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use trunkline_model::document::{Configuration, ConfigurationHash, Limits, SourceSettings};
 use trunkline_model::names::ClusterName;
-use trunkline_model::request::HttpPolicy;
+use trunkline_model::request::{BodyFormat, HttpPolicy};
 
 use crate::request::SourceUse;
+use crate::shapes::SourceShapes;
 
 pub(crate) use watch::ConfigWatch;
 
@@ -46,25 +47,34 @@ pub(crate) struct Route {
     pub(crate) settings: Result<SourceSettings, String>,
     /// What it uses of this ingester now.
     pub(crate) in_use: Arc<SourceUse>,
+    /// What has been noted of it, when shapes are.
+    pub(crate) shapes: Option<Arc<SourceShapes>>,
 }
 
 impl Routing {
     /// `before` is what was served until now.
     pub(crate) fn new(configuration: Configuration, before: Option<&Self>) -> Self {
-        let known: HashMap<&str, &Arc<SourceUse>> = before
+        let known: HashMap<&str, &Arc<Route>> = before
             .iter()
             .flat_map(|before| &before.sources)
-            .map(|route| (&*route.source, &route.in_use))
+            .map(|route| (&*route.source, route))
             .collect();
         let mut paths = HashMap::new();
         let mut sources = Vec::with_capacity(configuration.sources.len());
         for source in configuration.sources {
             let name = source.name.to_string();
+            let known = known.get(&*name);
+            let notes = source.settings.as_ref().is_ok_and(notes_shapes);
+            let shapes = || {
+                known
+                    .and_then(|route| route.shapes.clone())
+                    .unwrap_or_default()
+            };
             let route = Arc::new(Route {
                 in_use: known
-                    .get(&*name)
-                    .map(|&found| Arc::clone(found))
+                    .map(|route| Arc::clone(&route.in_use))
                     .unwrap_or_default(),
+                shapes: notes.then(shapes),
                 source: name.into(),
                 generation: source.generation,
                 revision: source.revision,
@@ -92,6 +102,11 @@ impl Routing {
     pub(crate) fn route(&self, path: &str) -> Option<&Arc<Route>> {
         self.paths.get(path)
     }
+}
+
+/// Whether what its events look like is noted. Of other formats there is no event to look at.
+fn notes_shapes(settings: &SourceSettings) -> bool {
+    settings.notes_shapes && settings.body == BodyFormat::Json
 }
 
 /// A source without a secret cannot verify, so it is not served, and not served without check.

@@ -8,6 +8,7 @@ use super::envelope::{Field, Fields, Kind};
 use super::error::FaultAt;
 use super::keys::Keys;
 use super::number::Number;
+use super::outline::{self, Sketch};
 use super::repair::Repair;
 use super::scan::{self, Visitor};
 use super::strings::{self, Escapes, StringToken};
@@ -19,16 +20,20 @@ use super::strings::{self, Escapes, StringToken};
 /// less than 20.
 pub const MAX_DEPTH: usize = 512;
 
-/// Scans the value that begins at `start` into an element. `keys` is scratch space.
+/// Scans the value that begins at `start` into an element. `keys` is scratch space; `sketch` is told
+/// what the element looks like.
 pub(super) fn scan<'a>(
     body: &'a str,
     start: usize,
     keys: &mut Keys,
+    sketch: &mut impl Sketch,
 ) -> Result<Element<'a>, FaultAt> {
     keys.clear();
+    sketch.clear();
     let mut builder = Builder {
         body,
         keys,
+        sketch,
         repair: Repair::new(body, start),
         is_exact: true,
         depth: 0,
@@ -45,9 +50,10 @@ pub(super) fn scan<'a>(
     })
 }
 
-struct Builder<'a, 'k> {
+struct Builder<'a, 'k, S> {
     body: &'a str,
     keys: &'k mut Keys,
+    sketch: &'k mut S,
     repair: Repair<'a>,
     is_exact: bool,
     /// Containers open now.
@@ -59,7 +65,7 @@ struct Builder<'a, 'k> {
     fields: Fields,
 }
 
-impl Builder<'_, '_> {
+impl<S: Sketch> Builder<'_, '_, S> {
     fn is_deep(&self) -> bool {
         self.depth > MAX_DEPTH
     }
@@ -76,6 +82,7 @@ impl Builder<'_, '_> {
     #[inline]
     fn close(&mut self, end: usize) {
         self.depth -= 1;
+        self.sketch.close();
         if self.depth == MAX_DEPTH {
             self.is_exact = false;
             self.repair.quote(self.deep_start..end);
@@ -90,20 +97,22 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// A key that is the bytes of `text` from `start` to `end`.
+    /// The key at `token`, which is the bytes of `text` from `start` to `end`.
     #[inline]
-    fn decoded_key(&mut self, text: &[u8], start: usize, end: usize) {
-        self.keys.push(text, start, end);
+    fn decoded_key(&mut self, text: &[u8], start: usize, end: usize, token: StringToken) {
+        let hash = self.keys.push(text, start, end);
+        let key = text.get(start..end).unwrap_or_default();
         if self.depth == 1 {
-            self.field = text.get(start..end).and_then(Field::of_key);
+            self.field = Field::of_key(key);
         }
+        self.sketch.key(self.depth, hash, key, token);
     }
 
     #[cold]
     fn escaped_key(&mut self, token: StringToken) {
         self.repair_escapes(token);
         let key = strings::decode(self.body.get(token.start..token.end).unwrap_or_default());
-        self.decoded_key(key.as_bytes(), 0, key.len());
+        self.decoded_key(key.as_bytes(), 0, key.len(), token);
     }
 
     #[cold]
@@ -120,9 +129,13 @@ impl Builder<'_, '_> {
     }
 }
 
-impl Visitor for Builder<'_, '_> {
+impl<S: Sketch> Visitor for Builder<'_, '_, S> {
     #[inline]
     fn open_object(&mut self, start: usize) {
+        let body = self.body.as_bytes();
+        self.sketch.open_object(self.depth, || {
+            body.get(scan::skip_whitespace(body, start + 1)) == Some(&b'}')
+        });
         self.open(start);
         if !self.is_deep() {
             self.keys.open();
@@ -139,6 +152,7 @@ impl Visitor for Builder<'_, '_> {
 
     #[inline]
     fn open_array(&mut self, start: usize) {
+        self.sketch.open_array();
         self.open(start);
     }
 
@@ -153,7 +167,7 @@ impl Visitor for Builder<'_, '_> {
             return;
         }
         if token.escapes == Escapes::None {
-            self.decoded_key(self.body.as_bytes(), token.start, token.end);
+            self.decoded_key(self.body.as_bytes(), token.start, token.end, token);
         } else {
             self.escaped_key(token);
         }
@@ -169,20 +183,31 @@ impl Visitor for Builder<'_, '_> {
                 Kind::EscapedText
             }
         };
+        let body = self.body;
+        self.sketch.value(|| outline::of_string(body, token));
         self.field_value(token.start, token.end, kind);
     }
 
     #[inline]
     fn number(&mut self, number: Number) {
-        if !number.is_storable(self.body) && !self.is_deep() {
+        let is_storable = number.is_storable(self.body);
+        if !is_storable && !self.is_deep() {
             self.is_exact = false;
             self.repair.quote(number.start..number.end);
         }
+        self.sketch.value(|| {
+            if is_storable {
+                outline::Kind::Number
+            } else {
+                outline::Kind::Text
+            }
+        });
         self.field_value(number.start, number.end, Kind::Literal);
     }
 
     #[inline]
     fn boolean(&mut self, start: usize, end: usize) {
+        self.sketch.value(|| outline::Kind::Boolean);
         self.field_value(start, end, Kind::Literal);
     }
 

@@ -13,9 +13,10 @@ mod envelope;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
-mod hash;
+pub(crate) mod hash;
 mod keys;
 mod number;
+mod outline;
 mod repair;
 mod scan;
 mod strings;
@@ -29,6 +30,7 @@ use std::iter::FusedIterator;
 pub use element::MAX_DEPTH;
 pub use envelope::Envelope;
 pub use error::{Fault, InvalidJson};
+pub(crate) use outline::{Field, Kind, Outline, Root};
 pub use timestamp::Timestamp;
 
 use error::FaultAt;
@@ -109,6 +111,8 @@ pub struct Elements<'a> {
     /// Where the next value begins, or whitespace before it.
     offset: usize,
     keys: Keys,
+    /// Of the element that came last, when it is asked for.
+    outline: Option<Box<Outline>>,
     rows: ArrayRows,
     place: Place,
 }
@@ -141,9 +145,30 @@ impl<'a> Elements<'a> {
             body: text,
             offset: 0,
             keys: Keys::new(),
+            outline: None,
             rows,
             place: Place::Stream,
         })
+    }
+
+    /// Keeps an outline of each element.
+    pub(crate) fn outlined(mut self) -> Self {
+        self.outline = Some(Box::new(Outline::new()));
+        self
+    }
+
+    /// The outline of the element that came last, and what its places are in.
+    pub(crate) fn outline(&self) -> Option<(&Outline, &'a str)> {
+        self.outline.as_deref().map(|outline| (outline, self.body))
+    }
+
+    /// Scans the value at the offset.
+    fn scan(&mut self) -> Result<Element<'a>, FaultAt> {
+        let (body, start, keys) = (self.body, self.offset, &mut self.keys);
+        match &mut self.outline {
+            None => element::scan(body, start, keys, &mut ()),
+            Some(outline) => element::scan(body, start, keys, &mut **outline),
+        }
     }
 
     fn advance(&mut self) -> Result<Option<Element<'a>>, FaultAt> {
@@ -170,7 +195,7 @@ impl<'a> Elements<'a> {
 
     fn stream_value(&mut self) -> Result<Element<'a>, FaultAt> {
         let body = self.body.as_bytes();
-        let element = element::scan(self.body, self.offset, &mut self.keys)?;
+        let element = self.scan()?;
         let end = self.offset + element.text.len();
         let delimits_itself = matches!(element.text.last(), Some(b'"' | b']' | b'}'));
         match body.get(end) {
@@ -184,7 +209,7 @@ impl<'a> Elements<'a> {
 
     fn array_element(&mut self) -> Result<Element<'a>, FaultAt> {
         let body = self.body.as_bytes();
-        let element = element::scan(self.body, self.offset, &mut self.keys)?;
+        let element = self.scan()?;
         let end = self.offset + element.text.len();
         let next = scan::skip_whitespace(body, end);
         match body.get(next) {

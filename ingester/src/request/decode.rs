@@ -14,6 +14,7 @@ use super::prepare::Prepared;
 use super::refusal::Refusal;
 use crate::json::{ArrayRows, Elements};
 use crate::rows::{DeliveryFields, Row, RowBody, RowEncoder};
+use crate::shapes::Noting;
 use crate::verify::Verdict;
 
 /// Bound on the encoded rows of a request, in bodies of the largest size. Each row repeats the
@@ -29,16 +30,18 @@ struct Rows<'a> {
     events: u64,
     repaired: u64,
     reservation: Reservation,
+    noting: Option<Noting<'a>>,
 }
 
-/// Encodes a body.
-pub(super) fn encode(
-    fields: DeliveryFields<'_>,
+/// Encodes a body. `noting` looks at its events.
+pub(super) fn encode<'a>(
+    fields: DeliveryFields<'a>,
     settings: &SourceSettings,
     verdict: Verdict,
     body: &[u8],
     limits: Limits,
     reservation: Reservation,
+    noting: Option<Noting<'a>>,
 ) -> Result<Prepared, Refusal> {
     let mut rows = Rows {
         encoder: RowEncoder::new(fields, body.len()),
@@ -47,6 +50,7 @@ pub(super) fn encode(
         events: 0,
         repaired: 0,
         reservation,
+        noting,
     };
     match settings.body {
         BodyFormat::Json => rows.json(body, settings.split_arrays, verdict)?,
@@ -59,6 +63,7 @@ pub(super) fn encode(
         events: rows.events,
         repaired: rows.repaired,
         unverified: verdict.failure(),
+        news: rows.noting.and_then(Noting::finish),
         reservation: rows.reservation,
     })
 }
@@ -71,11 +76,20 @@ impl Rows<'_> {
         } else {
             ArrayRows::Whole
         };
-        for (position, element) in Elements::new(body, arrays)?.enumerate() {
+        let mut elements = Elements::new(body, arrays)?;
+        if self.noting.is_some() {
+            elements = elements.outlined();
+        }
+        let mut position = 0;
+        while let Some(element) = elements.next() {
             let element = element?;
             self.encoder
                 .push(&element, verdict.scope(position, is_split));
             self.count(element.exact)?;
+            if let (Some(noting), Some((outline, body))) = (&mut self.noting, elements.outline()) {
+                noting.element(&element.envelope, outline, body);
+            }
+            position += 1;
         }
         Ok(())
     }

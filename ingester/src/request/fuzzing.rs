@@ -17,6 +17,7 @@ use super::decode;
 use super::refusal::Refusal;
 use crate::json::{ArrayRows, Elements};
 use crate::rows::{DeliveryFields, EncodedRows};
+use crate::shapes::Noting;
 use crate::verify::Verdict;
 
 /// Bytes of a body, small so that a bomb is one at once.
@@ -98,8 +99,8 @@ pub fn headers(data: &[u8]) {
     let _ = super::cors::CorsHeaders::of(&policy, &headers);
 }
 
-/// Rows are whole tuples of COPY in every format, and so are those that go into quarantine. The
-/// first byte chooses the format.
+/// Rows are whole tuples of COPY in every format, and so are those that go into quarantine; events
+/// are looked at for shapes. The first byte chooses the format.
 pub fn rows(data: &[u8]) {
     let Some((choice, body)) = data.split_first() else {
         return;
@@ -140,6 +141,7 @@ pub fn rows(data: &[u8]) {
     };
     let budget = Arc::new(Budget::default());
     let reservation = budget.open_alone(BYTES_IN_FLIGHT);
+    let shapes = Arc::default();
     let encoded = decode::encode(
         fields,
         &settings,
@@ -147,6 +149,7 @@ pub fn rows(data: &[u8]) {
         body,
         limits,
         reservation,
+        Some(Noting::new(&shapes, &"namespace/name".into())),
     );
     if let Ok(prepared) = encoded {
         assert_eq!(prepared.events, prepared.rows.len() as u64, "events");

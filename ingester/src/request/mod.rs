@@ -36,6 +36,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{Route, Routing};
 use crate::events::{EventsCommitted, RequestAnswered, RequestRefused, UnverifiedStored};
 use crate::instance::Instance;
+use crate::shapes;
 use body::ReadBody;
 use budget::Bounds;
 use coding::Coding;
@@ -44,6 +45,7 @@ use prepare::Delivery;
 
 pub(crate) use budget::Budget;
 pub(crate) use large::Places;
+pub(crate) use rate::RateMeter;
 pub(crate) use refusal::Refusal;
 pub(crate) use source_use::SourceUse;
 pub(crate) use trace::Trace;
@@ -153,6 +155,12 @@ async fn receive(
         .await
         .map_err(|_| Refusal::CommitTimeout)??;
     if let Some(route) = &found.route {
+        if let Some(shapes) = &route.shapes {
+            shapes.live_in(committer.era());
+        }
+        if let Some(news) = prepared.news {
+            shapes::tell(instance, news);
+        }
         EventsCommitted {
             source: &route.source,
             events: prepared.events,

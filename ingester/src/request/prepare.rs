@@ -22,6 +22,7 @@ use super::source_use::SourceUse;
 use super::trace::Trace;
 use crate::config::Route;
 use crate::rows::{DeliveryFields, EncodedRows};
+use crate::shapes::{News, Noting};
 use crate::verify::{Unverified, Verdict, verify};
 
 /// A body above this is verified, decoded and encoded (up to some 50 ms of work) off the threads
@@ -45,6 +46,8 @@ pub(super) struct Prepared {
     pub(super) repaired: u64,
     /// Why it would have been refused by a source that enforces verification.
     pub(super) unverified: Option<Unverified>,
+    /// What the events show that was not noted before.
+    pub(super) news: Option<News>,
     pub(super) reservation: Reservation,
 }
 
@@ -128,7 +131,17 @@ impl Delivery {
             headers: stored.as_deref(),
             header_values: values.as_deref(),
         };
-        encode(fields, settings, verdict, &body, limits, reservation)
+        let shapes = route.shapes.as_ref();
+        let noting = shapes.map(|shapes| Noting::new(shapes, &route.source));
+        encode(
+            fields,
+            settings,
+            verdict,
+            &body,
+            limits,
+            reservation,
+            noting,
+        )
     }
 }
 

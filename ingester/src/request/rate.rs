@@ -29,30 +29,53 @@ impl Default for RateMeter {
 
 impl RateMeter {
     /// Lets a request pass, or says after what time one would.
-    pub(super) fn admit(&self, limit: RateLimit) -> Result<(), Duration> {
+    pub(crate) fn admit(&self, limit: RateLimit) -> Result<(), Duration> {
         self.admit_at(self.begun.elapsed(), limit)
     }
 
+    /// Whether one would pass now.
+    pub(crate) fn would_admit(&self, limit: RateLimit) -> bool {
+        let now = nanos(self.begun.elapsed());
+        let paid_until = self.paid_until.load(Ordering::Relaxed);
+        pay(paid_until, now, limit).is_some()
+    }
+
     fn admit_at(&self, now: Duration, limit: RateLimit) -> Result<(), Duration> {
-        // 584 years from the start of the process.
-        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        let each = 1_000_000_000 / u64::from(limit.requests_per_second.get());
-        let latest = now.saturating_add(each.saturating_mul(u64::from(limit.burst.get())));
-        let pay = |paid_until: u64| {
-            let paid_until = paid_until.max(now).saturating_add(each);
-            (paid_until <= latest).then_some(paid_until)
-        };
+        let now = nanos(now);
         match self
             .paid_until
-            .try_update(Ordering::Relaxed, Ordering::Relaxed, pay)
-        {
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |paid_until| {
+                pay(paid_until, now, limit)
+            }) {
             Ok(_) => Ok(()),
             Err(paid_until) => {
-                let wait = paid_until.saturating_add(each).saturating_sub(latest);
+                let paid_until = paid_until.saturating_add(each(limit));
+                let wait = paid_until.saturating_sub(latest(now, limit));
                 Err(Duration::from_nanos(wait))
             }
         }
     }
+}
+
+/// 584 years from the start of the process.
+fn nanos(now: Duration) -> u64 {
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What a request costs.
+fn each(limit: RateLimit) -> u64 {
+    1_000_000_000 / u64::from(limit.requests_per_second.get())
+}
+
+/// Until when may be paid for now.
+fn latest(now: u64, limit: RateLimit) -> u64 {
+    now.saturating_add(each(limit).saturating_mul(u64::from(limit.burst.get())))
+}
+
+/// Until when is paid for once one more request has passed, if it may.
+fn pay(paid_until: u64, now: u64, limit: RateLimit) -> Option<u64> {
+    let paid_until = paid_until.max(now).saturating_add(each(limit));
+    (paid_until <= latest(now, limit)).then_some(paid_until)
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ mod promise;
 mod rejections;
 mod reload;
 mod segment_batch;
+mod shapes;
 mod smuggling;
 mod source_limits;
 mod stop;

@@ -1,6 +1,7 @@
 //! The reference page of the metrics says what a scrape says, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use trunkline_cli::segment::SIGNATURE_HEADER;
 use trunkline_model::presets::Preset;
@@ -132,6 +133,7 @@ async fn an_ingester_that_has_seen_everything_shows_what_the_page_lists() {
     };
     let preset = Preset::by_name("segment").unwrap();
     reporting.settings.verification = preset.verification(false, Mode::ReportOnly, vec![secret]);
+    reporting.settings.notes_shapes = true;
     let mut station =
         Station::with(vec![SourceDraft::segment("segment", &[SECRET]), reporting]).await;
     let [segment, reporting] = [0, 1].map(|index| station.sources[index].path());
@@ -155,12 +157,17 @@ async fn an_ingester_that_has_seen_everything_shows_what_the_page_lists() {
             .status,
         400
     );
-    // Stored all the same, and repaired.
-    let answer = client
-        .post(&reporting, &[], "{\"a\":\"\\u0000\"}")
-        .await
-        .unwrap();
+    // Stored all the same, repaired, and noted as far as its names are not too long.
+    let odd = format!(
+        r#"{{"type":"page","a":"\u0000","properties":{{"{}":1}}}}"#,
+        "k".repeat(300)
+    );
+    let answer = client.post(&reporting, &[], odd).await.unwrap();
     assert_eq!(answer.status, 200);
+    let noted = "trunkline_ingester_noted_shapes_total";
+    while station.ingester.metric(noted, "").await < 1.0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     station.database.shut_down().await;
     assert_eq!(
         client.post(&segment, &signed, body).await.unwrap().status,
