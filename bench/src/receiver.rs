@@ -26,6 +26,8 @@ const POLL: Duration = Duration::from_millis(10);
 pub(crate) enum Kind {
     /// The ingester
     Trunkline,
+    /// The ingester, noting the shapes of events
+    Noting,
     /// The ingester of another build, given with --baseline
     Baseline,
     /// The least that a receiver has to do
@@ -39,6 +41,7 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Trunkline => "trunkline",
+            Self::Noting => "noting",
             Self::Baseline => "baseline",
             Self::Floor => "floor",
             Self::Fastify => "fastify",
@@ -141,9 +144,9 @@ fn command(
     admin: SocketAddr,
 ) -> anyhow::Result<Command> {
     let address = address.to_string();
-    let ingester = |program: &Path| {
+    let ingester = |program: &Path, config_dir: &Path| {
         let mut command = Command::new(program);
-        command.arg("--config-dir").arg(station.config_dir()).args([
+        command.arg("--config-dir").arg(config_dir).args([
             "--listen",
             &address,
             "--admin-listen",
@@ -152,10 +155,12 @@ fn command(
         command
     };
     Ok(match kind {
-        Kind::Trunkline => ingester(&programs.ingester),
+        Kind::Trunkline => ingester(&programs.ingester, station.config_dir()),
+        Kind::Noting => ingester(&programs.ingester, station.noting_config_dir()),
         Kind::Baseline => {
             let program = programs.baseline.as_ref();
-            ingester(program.context("which build is the baseline? say it with --baseline")?)
+            let program = program.context("which build is the baseline? say it with --baseline")?;
+            ingester(program, station.config_dir())
         }
         Kind::Floor => {
             let mut command = Command::new(&programs.floor);
@@ -182,7 +187,7 @@ fn command(
 /// The floor and fastify listen once they have connected to the database.
 async fn is_ready(kind: Kind, address: SocketAddr, admin: SocketAddr) -> bool {
     match kind {
-        Kind::Trunkline | Kind::Baseline => Client::new(admin)
+        Kind::Trunkline | Kind::Noting | Kind::Baseline => Client::new(admin)
             .get("/readyz")
             .await
             .is_ok_and(|answer| answer.status == 200),

@@ -34,6 +34,8 @@ pub(crate) struct Station {
     pub(crate) database: Database,
     drafts: Vec<SourceDraft>,
     config: ConfigDir,
+    /// The same, except that shapes are noted.
+    noting: ConfigDir,
     folder: TempDir,
 }
 
@@ -49,14 +51,23 @@ impl Station {
             draft.settings.include_headers.allow = vec!["user-agent".to_owned()];
         }
         database.provision(&ConfigDir::cluster(), &mut drafts).await;
-        let mut config = ConfigDir::new(database.ingest_url());
-        config.limits().writers = writers;
-        config.write(&drafts);
+        let config = |drafts: &[SourceDraft]| {
+            let mut config = ConfigDir::new(database.ingest_url());
+            config.limits().writers = writers;
+            config.write(drafts);
+            config
+        };
+        let mut noting = drafts.clone();
+        for draft in &mut noting {
+            draft.settings.notes_shapes = true;
+        }
+        let (config, noting) = (config(&drafts), config(&noting));
         let folder = tempfile::tempdir()?;
         let station = Self {
             database,
             drafts,
             config,
+            noting,
             folder,
         };
         station.write_routes()?;
@@ -116,6 +127,11 @@ impl Station {
         self.config.path()
     }
 
+    /// The configuration directory of an ingester that notes shapes.
+    pub(crate) fn noting_config_dir(&self) -> &Path {
+        self.noting.path()
+    }
+
     /// The file of [`Routes`].
     pub(crate) fn routes(&self) -> PathBuf {
         self.folder.path().join("routes.json")
@@ -149,7 +165,7 @@ impl Station {
             client.batch_execute(row.get(0)).await?;
         }
         client
-            .batch_execute(&format!("TRUNCATE {PLAIN_TABLE}"))
+            .batch_execute(&format!("TRUNCATE {PLAIN_TABLE}, trunkline.shapes"))
             .await?;
         client.batch_execute("CHECKPOINT").await?;
         Ok(())
