@@ -35,26 +35,31 @@ pub(crate) enum Root {
     Context,
 }
 
-/// Each root, its key, and a number that makes its fields others than those of the same name
-/// below another.
-const ROOTS: [(Root, &str, u64); 3] = [
-    (Root::Properties, "properties", 0x8B72_E1C9_0A5D_4F36),
-    (Root::Traits, "traits", 0x3C6E_F372_FE94_F82B),
-    (Root::Context, "context", 0xA54F_F53A_5F1D_36F1),
+/// The key of each root, and a number that makes its fields others than those of the same name below
+/// another.
+const ROOTS: [(&str, u64); 3] = [
+    ("properties", 0x8B72_E1C9_0A5D_4F36),
+    ("traits", 0x3C6E_F372_FE94_F82B),
+    ("context", 0xA54F_F53A_5F1D_36F1),
 ];
 
 impl Root {
+    #[inline]
     fn of_key(key: &[u8]) -> Option<Self> {
-        let is_it = |(_, name, _): &&(Self, &str, u64)| name.as_bytes() == key;
-        ROOTS.iter().find(is_it).map(|(root, _, _)| *root)
+        match key {
+            b"properties" => Some(Self::Properties),
+            b"traits" => Some(Self::Traits),
+            b"context" => Some(Self::Context),
+            _ => None,
+        }
     }
 
     fn key(self) -> &'static str {
-        ROOTS[self as usize].1
+        ROOTS[self as usize].0
     }
 
     fn hash(self) -> u64 {
-        hash::fold(hash::seed() ^ ROOTS[self as usize].2)
+        hash::fold(hash::seed() ^ ROOTS[self as usize].1)
     }
 }
 
@@ -189,6 +194,7 @@ impl Outline {
         self.level > 0 && self.skipped == 0
     }
 
+    #[inline]
     fn add(&mut self, hash: u64, key: &[u8], token: StringToken) {
         self.next = None;
         let Some(root) = self.root else { return };
