@@ -65,6 +65,12 @@ async fn post(client: &mut Client, path: &str, body: impl Into<bytes::Bytes>) {
     assert!(answer.elapsed < SOON, "{:?}", answer.elapsed);
 }
 
+/// The role that gives ingesters their rights.
+async fn ingest_group(station: &Station) -> String {
+    let group = "SELECT quote_ident(rolname) FROM pg_roles WHERE rolname ~ '_ingest$'";
+    station.database.rows(group, &[]).await[0].get(0)
+}
+
 /// Waits until an ingester has handed over `count` shapes in all, also such as were there.
 async fn handed_over(ingester: &IngesterProcess, count: f64) {
     let start = Instant::now();
@@ -283,8 +289,7 @@ async fn while_shapes_cannot_be_written_events_are_and_nothing_is_forgotten() {
     noted(&station.database, "shop", 3, LATER).await;
 
     // Not allowed.
-    let group = "SELECT quote_ident(rolname) FROM pg_roles WHERE rolname ~ '_ingest$'";
-    let group: String = station.database.rows(group, &[]).await[0].get(0);
+    let group = ingest_group(&station).await;
     run(&format!("REVOKE INSERT ON trunkline.shapes FROM {group}")).await;
     post(&mut client, &path, page("c")).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -331,13 +336,27 @@ async fn while_shapes_cannot_be_written_events_are_and_nothing_is_forgotten() {
 #[tokio::test]
 async fn what_waits_is_written_when_an_ingester_ends() {
     let mut station = Station::with(vec![noting("shop")]).await;
+    let (admin, group) = (
+        station.database.connect().await,
+        ingest_group(&station).await,
+    );
+    let run = async |sql: &str| admin.batch_execute(sql).await.expect(sql);
+    run(&format!("REVOKE INSERT ON trunkline.shapes FROM {group}")).await;
     let mut client = station.ingester.client();
-    post(&mut client, &station.path(), r#"{"type":"page"}"#).await;
-    // Within the pause that follows.
-    noted(&station.database, "shop", 1, SOON).await;
     post(&mut client, &station.path(), ORDER).await;
+    let start = Instant::now();
+    while !station
+        .ingester
+        .log()
+        .contains("cannot write to trunkline.shapes")
+    {
+        assert!(start.elapsed() < LATER);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // By now the pauses are longer than the end takes.
+    tokio::time::sleep(Duration::from_millis(3_200)).await;
+    run(&format!("GRANT INSERT ON trunkline.shapes TO {group}")).await;
     station.ingester.terminate();
     assert!(station.ingester.ended().await.success());
-    let expected = 1 + ORDER_SHAPES.len();
-    assert_eq!(shapes(&station.database, "shop").await.len(), expected);
+    assert_eq!(shapes(&station.database, "shop").await, ORDER_SHAPES);
 }
