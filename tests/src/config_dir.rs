@@ -89,6 +89,7 @@ impl SourceDraft {
             retention_days: None,
             partition_by: None,
             storage: None,
+            layout: None,
         }
     }
 

@@ -171,17 +171,25 @@ pub(crate) async fn run_or_fail(client: &Client, step: &Step) -> Result<Report, 
 /// Does a step if it is still needed once we hold the DDL lock.
 pub(crate) async fn run(client: &Client, step: &Step) -> Result<Outcome, Error> {
     for attempt in 1..=TRIES {
-        match answered(&step.what, attempt_once(client, step)).await {
-            Err(error) if error.code().is_some_and(|code| is_contention(code, &error)) => {
-                tracing::debug!(step = step.what, attempt, "lock not available");
-            }
-            Err(error) => return Err(explain(client, step, error).await),
-            Ok(outcome) => return Ok(outcome),
+        match try_once(client, step).await? {
+            Outcome::Locked => tracing::debug!(step = step.what, attempt, "lock not available"),
+            outcome => return Ok(outcome),
         }
         let pause = rand::rng().random_range(PAUSE_MS);
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }
     Ok(Outcome::Locked)
+}
+
+/// The same in a single try, for a step that others have no reason to wait for.
+pub(crate) async fn try_once(client: &Client, step: &Step) -> Result<Outcome, Error> {
+    match answered(&step.what, attempt_once(client, step)).await {
+        Err(error) if error.code().is_some_and(|code| is_contention(code, &error)) => {
+            Ok(Outcome::Locked)
+        }
+        Err(error) => Err(explain(client, step, error).await),
+        outcome => outcome,
+    }
 }
 
 async fn attempt_once(client: &Client, step: &Step) -> Result<Outcome, tokio_postgres::Error> {

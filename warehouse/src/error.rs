@@ -188,6 +188,15 @@ pub enum Error {
         /// The type that the format asks for.
         wanted: &'static str,
     },
+    /// A name that a relation of ours would have.
+    #[error(
+        "{relation} exists and is not trunkline's; rename or drop it, and the relation of that name \
+         is made"
+    )]
+    ForeignRelation {
+        /// The relation, with its schema.
+        relation: String,
+    },
     /// A password that no login can have.
     #[error("the ingest password is empty or has a NUL byte; choose another one")]
     UnusablePassword,
@@ -285,6 +294,7 @@ impl Error {
                 | Self::Denied { .. }
                 | Self::Locked { .. }
                 | Self::OtherBody { .. }
+                | Self::ForeignRelation { .. }
                 | Self::ForeignRole(_)
         )
     }

@@ -9,6 +9,7 @@ use crate::catalog::{self, Marks, ReaderRow};
 use crate::claim::{self, Claim, Holdings};
 use crate::error::Error;
 use crate::partitions::Occasion;
+use crate::relations::{self, Relations};
 use crate::roles::{Role, Roles};
 use crate::source_error::SourceError;
 use crate::sources::DesiredSource;
@@ -38,6 +39,8 @@ pub(crate) struct Found {
     pub(crate) roles: Marks,
     /// The rights to read that we gave, by the number of the source.
     pub(crate) given: BTreeMap<i32, Vec<ReaderRow>>,
+    /// What is known of the analysts' relations.
+    pub(crate) relations: Relations,
 }
 
 impl Found {
@@ -62,13 +65,14 @@ impl Found {
                 .map(String::as_str),
         );
         let roles: Vec<_> = roles.into_iter().collect();
-        let (rows, shared, schemas, roles, readers) = tokio::try_join!(
+        let (rows, shared, schemas, roles, readers, relations) = tokio::try_join!(
             biased;
             catalog::sources(client),
             catalog::shared_buckets(client),
             catalog::schema_marks(client, &schemas),
             catalog::role_marks(client, &roles),
             catalog::readers(client),
+            relations::read(client, None),
         )?;
         let mut given: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for reader in readers {
@@ -79,6 +83,7 @@ impl Found {
             schemas,
             roles,
             given,
+            relations,
         })
     }
 

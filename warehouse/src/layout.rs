@@ -14,6 +14,7 @@ use crate::catalog;
 use crate::error::Error;
 use crate::preflight::Preflight;
 use crate::rejections;
+use crate::relations;
 use crate::retention;
 use crate::shapes;
 use crate::shared;
@@ -85,6 +86,11 @@ const MIGRATIONS: &[Migration] = &[
         version: 9,
         what: "create trunkline.shapes",
         sql: || shapes::CATALOG.to_owned(),
+    },
+    Migration {
+        version: 10,
+        what: "create trunkline.relations",
+        sql: relations::catalog,
     },
 ];
 
@@ -363,7 +369,7 @@ mod tests {
     fn a_new_column_comes_with_a_new_version() {
         assert_eq!(
             (known_version(), COLUMNS.len()),
-            (9, 20),
+            (10, 20),
             "add a migration, even one that does nothing else: a program that does not know the \
              column would make the views anew without it"
         );

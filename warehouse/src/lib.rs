@@ -5,6 +5,8 @@
 //! trunkline.shared_buckets                   buckets of several sources
 //! trunkline.dropped_partitions               what retention has dropped
 //! trunkline.frozen_partitions                what was vacuumed once its time was over
+//! trunkline.relations, .relation_columns, .event_names, .schema_changes
+//!                                            the analysts' relations, as they were decided
 //! trunkline.events                           parent of all rows, LIST (bucket)
 //!   trunkline_data.bucket_7                  one source, or several, RANGE (received_at)
 //!     trunkline_data.bucket_7_20261124       one day (or hour, or month), UTC
@@ -13,6 +15,7 @@
 //! trunkline.rejections                       refused requests, by sampling
 //! trunkline.shapes                           what was seen in events: names and kinds
 //! segment.events                             view on bucket 7, for people
+//! segment.tracks, .order_completed, …        views like Segment's tables; see `relations`
 //! ```
 //!
 //! Every change is a step: data that says in SQL when it is needed and what to do. Building steps
@@ -42,6 +45,7 @@ mod ranges;
 mod readers;
 mod record;
 mod rejections;
+mod relations;
 mod removal;
 mod retention;
 mod roles;
@@ -67,6 +71,7 @@ pub use error::{Error, ForeignRole};
 pub use ingest::Ingest;
 pub use preflight::{FailoverLoses, NotDurable, Preflight, durability, failover};
 pub use ranges::PartitionBy;
+pub use relations::{News, Relator, WarehouseLayout};
 pub use removal::Dropped;
 pub use roles::Roles;
 pub use shared::Storage;

@@ -13,6 +13,7 @@ use trunkline_model::names::{RelationName, quote_identifier, quote_literal};
 
 use crate::apply::CURRENT_ROLE;
 use crate::catalog::{Marks, ReaderRow};
+use crate::relations::revoke as revoke_relations;
 use crate::roles::{Role, read_rights, see_rejections};
 use crate::step::{Step, Test};
 
@@ -44,6 +45,20 @@ impl Readers<'_> {
             })
             .flatten()
             .collect()
+    }
+
+    /// The roles that hold the right to read themselves: the group, or each that is listed and exists.
+    pub(crate) fn granted<'a>(&'a self, existing: &Marks) -> Vec<&'a str> {
+        match self.group {
+            Some(group) => vec![group.name.as_str()],
+            None => {
+                let listed: BTreeSet<_> = self.listed.iter().collect();
+                let existing = listed
+                    .into_iter()
+                    .filter(|role| existing.contains_key(*role));
+                existing.map(String::as_str).collect()
+            }
+        }
     }
 
     /// Takes back what was given to roles that are not listed any more.
@@ -100,7 +115,9 @@ impl Readers<'_> {
             ReaderRow { exists: false, .. } => String::new(),
             ReaderRow { by_group: true, .. } => format!("REVOKE {} FROM {name};\n", group.quoted()),
             ReaderRow { .. } => format!(
-                "REVOKE SELECT ON {relation} FROM {name};\nREVOKE USAGE ON SCHEMA {} FROM {name};\n",
+                "REVOKE SELECT ON {relation} FROM {name};\n{};\n\
+                 REVOKE USAGE ON SCHEMA {} FROM {name};\n",
+                revoke_relations(*number, role),
                 quote_identifier(self.relation.schema.as_str())
             ),
         };
@@ -231,8 +248,9 @@ mod tests {
                     delete("left", true)
                 ),
                 format!(
-                    "REVOKE SELECT ON \"shop\".\"events\" FROM \"left\";\n\
+                    "REVOKE SELECT ON \"shop\".\"events\" FROM \"left\";\n{};\n\
                      REVOKE USAGE ON SCHEMA \"shop\" FROM \"left\";\n{}",
+                    revoke_relations(7, "left"),
                     delete("left", false)
                 ),
                 delete("gone", true),

@@ -23,6 +23,7 @@ use crate::partitions::bucket_table;
 use crate::preflight::Preflight;
 use crate::record;
 use crate::rejections::REJECTIONS;
+use crate::relations;
 use crate::roles::Role;
 use crate::step::{Report, Step, Test};
 
@@ -141,7 +142,10 @@ fn drop_schema(row: &SourceRow, source: &SourceName) -> Step {
             ),
             [&number.to_string(), schema, &claim::mark(source)],
         ),
-        sql: format!("DROP VIEW IF EXISTS {quoted}.\"events\";\nDROP SCHEMA {quoted}"),
+        sql: format!(
+            "{};\nDROP VIEW IF EXISTS {quoted}.\"events\";\nDROP SCHEMA {quoted}",
+            relations::drop_all(*number, schema)
+        ),
         fix: format!("ALTER SCHEMA {quoted} OWNER TO {CURRENT_ROLE}"),
     }
 }
@@ -237,12 +241,13 @@ fn forget(row: &SourceRow) -> Step {
     }
 }
 
-/// Deletes what the catalog and the log of refusals hold of a source.
+/// Deletes what the catalog, the log of refusals and the shapes of events hold of a source.
 pub(crate) fn forget_rows(row: &SourceRow) -> String {
     format!(
-        "DELETE FROM trunkline_data.rejections WHERE source = {};\n\
+        "DELETE FROM trunkline_data.rejections WHERE source = {};\n{};\n\
          DELETE FROM trunkline.sources WHERE bucket = {}",
         quote_literal(&row.source),
+        relations::forget(&row.source),
         row.number
     )
 }

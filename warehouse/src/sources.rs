@@ -20,6 +20,7 @@ use crate::error::{Error, chain};
 use crate::found::{Found, Place};
 use crate::ranges::PartitionBy;
 use crate::record;
+use crate::relations::{self, Known, Switched, WarehouseLayout};
 use crate::shared::Storage;
 use crate::source_error::SourceError;
 use crate::step::{PendingStep, Report};
@@ -49,6 +50,8 @@ pub struct DesiredSource {
     /// Whether it has a bucket of its own. None: as the catalog knows it, and one of its own for a
     /// source that is new.
     pub storage: Option<Storage>,
+    /// Whose tables the relations beside `events` are like. None: as the catalog knows it.
+    pub layout: Option<WarehouseLayout>,
 }
 
 impl DesiredSource {
@@ -72,6 +75,8 @@ pub struct Provisioned {
     pub pending: Vec<PendingStep>,
     /// Which of the readers cannot read or cannot be kept from it, why, and what to do about it.
     pub warnings: Vec<String>,
+    /// What its owner should know, and what another call does not change.
+    pub notes: Vec<String>,
 }
 
 /// What holds for a source that is new and says nothing.
@@ -89,6 +94,7 @@ pub(crate) async fn ensure(
 ) -> Result<SourceResults, Error> {
     let mut found = Found::read(client, place, desired).await?;
     let places = claim_places(client, place, &mut found, desired).await?;
+    let mut switched = relations::switch(client, &mut found.relations, desired, &places).await?;
     let buckets: BTreeMap<_, _> = places
         .iter()
         .flatten()
@@ -131,7 +137,11 @@ pub(crate) async fn ensure(
     for ((source, held), work) in desired.iter().zip(places).zip(&work) {
         let due = due(work, &mut verdicts);
         let result = match held {
-            Ok(held) => provide(client, &found, source, held, due, &mut shared).await?,
+            Ok(held) => {
+                let switched = switched.remove(&held.number).unwrap_or_default();
+                let provided = provide(client, &found, source, held, due, &mut shared).await?;
+                provided.map(|provided| provided.after(switched))
+            }
             Err(error) => Err(error),
         };
         results.push((source.name.clone(), result));
@@ -181,8 +191,24 @@ async fn provide(
             changed,
             pending,
             warnings,
+            notes: found
+                .relations
+                .get(&held.number)
+                .and_then(Known::notes)
+                .into_iter()
+                .collect(),
         }
     }))
+}
+
+impl Provisioned {
+    /// With what was done before for the layout of its relations.
+    fn after(mut self, Switched { report, warnings }: Switched) -> Self {
+        self.changed = [report.changed, self.changed].concat();
+        self.pending = [report.pending, self.pending].concat();
+        self.warnings = [warnings, self.warnings].concat();
+        self
+    }
 }
 
 /// The sources of the cluster that are served by the catalog and not desired: those that are kept,
@@ -289,6 +315,7 @@ pub(crate) mod fixtures {
             retention_days: None,
             partition_by: None,
             storage: Some(Storage::Dedicated),
+            layout: None,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::partitions::{self, Bucket, Occasion};
 use crate::ranges::Range;
 use crate::readers::Readers;
 use crate::record;
+use crate::relations::{self, Definition, Known, WarehouseLayout};
 use crate::roles::{self, Role};
 use crate::source_error::SourceError;
 use crate::sources::DesiredSource;
@@ -29,6 +30,8 @@ pub(crate) enum Work {
     View(EventsView, Step),
     /// A listed reader's, whose trouble is a warning.
     Reader(Step),
+    /// One of the analysts' relations, whose trouble is a warning.
+    Relation(Box<Definition>, Step),
 }
 
 impl Work {
@@ -37,7 +40,8 @@ impl Work {
             Self::Essential(step)
             | Self::Deferrable(step)
             | Self::View(_, step)
-            | Self::Reader(step) => step,
+            | Self::Reader(step)
+            | Self::Relation(_, step) => step,
         }
     }
 
@@ -48,6 +52,7 @@ impl Work {
                 Ok(Report::of(step, run(client, step).await?))
             }
             Self::View(view, _) => view.ensure(client).await,
+            Self::Relation(definition, _) => definition.ensure(client).await,
         }
     }
 }
@@ -97,7 +102,9 @@ pub(crate) fn of_source(
         all.push(Work::Essential(partitions::finish_detach(EVENTS, &table)));
     }
     let held = Held { number, bucket };
-    all.extend(steps(place, source, held, taken, &found.roles));
+    let none = Known::default();
+    let known = found.relations.get(&number).unwrap_or(&none);
+    all.extend(steps(place, source, held, taken, &found.roles, known));
     let relation = source.schema.events();
     let given = found.given.get(&number).map_or(&[][..], Vec::as_slice);
     let revocations = readers(number, &relation, None, source).revocations(given, place.database);
@@ -114,8 +121,12 @@ pub(crate) fn new_source(
     held: Held,
     existing_roles: &Marks,
 ) -> Vec<Step> {
-    let work = steps(place, source, held, &[], existing_roles);
-    work.iter().map(|work| work.step().clone()).collect()
+    let layout = source.layout.and_then(WarehouseLayout::naming);
+    let known = Known::of_new(layout);
+    let record = layout.map(|_| relations::record_layout(held.number, source, layout));
+    let work = steps(place, source, held, &[], existing_roles, &known);
+    let steps = work.iter().map(|work| work.step().clone());
+    record.into_iter().chain(steps).collect()
 }
 
 /// Everything that a source has, storage of its own first: a relation that can be seen can be read.
@@ -125,6 +136,7 @@ fn steps(
     held: Held,
     taken: &[Range],
     existing_roles: &Marks,
+    known: &Known,
 ) -> Vec<Work> {
     let DesiredSource {
         name,
@@ -149,7 +161,15 @@ fn steps(
         let steps = roles::reader_group(place.database, &relation);
         work.extend(steps.into_iter().map(Work::Deferrable));
     }
-    let grants = readers(number, &relation, group.as_ref(), source).grants(existing_roles);
+    let readers = readers(number, &relation, group.as_ref(), source);
+    let grants = readers.grants(existing_roles);
+    work.extend(grants.into_iter().map(Work::Reader));
+    let granted = readers.granted(existing_roles);
+    let (definitions, grants) = relations::work(place, source, held, known, &granted);
+    work.extend(definitions.into_iter().map(|definition| {
+        let step = definition.step();
+        Work::Relation(Box::new(definition), step)
+    }));
     work.extend(grants.into_iter().map(Work::Reader));
     work
 }
@@ -189,7 +209,9 @@ pub(crate) async fn run_all(
     for item in work {
         match (item.run(client).await, item) {
             (Ok(done), _) => report.absorb(done),
-            (Err(error), Work::Reader(_)) if error.is_local() => warnings.push(chain(&error)),
+            (Err(error), Work::Reader(_) | Work::Relation(..)) if error.is_local() => {
+                warnings.push(chain(&error));
+            }
             (Err(error), _) if error.is_local() => {
                 return Ok(Err(SourceError::Database(Box::new(error))));
             }

@@ -233,6 +233,7 @@ impl Session {
                 retention_days: source.retention_days,
                 partition_by: Some(source.partition_by),
                 storage: Some(source.storage),
+                layout: None,
             })
             .collect()
     }

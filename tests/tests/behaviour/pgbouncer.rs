@@ -64,6 +64,7 @@ impl Pooled {
             retention_days: None,
             partition_by: None,
             storage: None,
+            layout: None,
         }];
         let mut ingest = None;
         for is_first in [true, false] {
@@ -285,6 +286,7 @@ async fn old_partitions_are_frozen_and_dropped_by_way_of_pgbouncer() {
         retention_days: NonZeroU16::new(90),
         partition_by: None,
         storage: None,
+        layout: None,
     }];
     let mut client = pooled.ingester.client();
     let tidying = async {
@@ -361,6 +363,7 @@ async fn dropped_through(pooled: &Pooled) {
         retention_days: None,
         partition_by: None,
         storage: None,
+        layout: None,
     });
     let added = warehouse
         .ensure_sources(&cluster, &desired, &[], None)

@@ -53,6 +53,7 @@ impl Neighbour {
             retention_days: None,
             partition_by: None,
             storage: None,
+            layout: None,
         };
         let warehouse = Warehouse::connect(url).await.unwrap();
         let task = tokio::spawn(work(warehouse, desired, Arc::clone(&stop)));

@@ -1,7 +1,9 @@
 //! The description of what would be done: run by hand, it leaves nothing to do.
 
 use trunkline_model::secret::SecretBytes;
-use trunkline_warehouse::{DesiredSource, EmptyDatabase, Report, Roles, Storage, describe};
+use trunkline_warehouse::{
+    DesiredSource, EmptyDatabase, Report, Roles, Storage, WarehouseLayout, describe,
+};
 
 use super::harness::*;
 
@@ -40,6 +42,8 @@ async fn what_is_described_is_what_is_done() {
             sharing("smaller"),
         ];
         desired[1].readers = vec![analyst];
+        desired[1].layout = Some(WarehouseLayout::Segment);
+        desired[2].layout = Some(WarehouseLayout::Rudderstack);
         let today = "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD')";
         let today = value(&admin, today).await.parse().unwrap();
         let main = cluster("default/main");

@@ -130,6 +130,7 @@ pub(crate) fn source(name: &str) -> DesiredSource {
         retention_days: None,
         partition_by: Some(PartitionBy::Day),
         storage: None,
+        layout: None,
     }
 }
 

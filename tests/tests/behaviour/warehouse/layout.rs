@@ -229,6 +229,7 @@ async fn an_older_layout_is_migrated_and_keeps_its_rows() {
             "create trunkline.rejections (layout version 7)",
             "create trunkline.shared_buckets (layout version 8)",
             "create trunkline.shapes (layout version 9)",
+            "create trunkline.relations (layout version 10)",
             "add column body_text to trunkline.events",
             "add column raw to trunkline.events",
             "add column body_text to trunkline_data.bucket_2",

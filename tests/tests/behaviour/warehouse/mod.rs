@@ -10,6 +10,7 @@ mod layout;
 mod partitions;
 mod readers;
 mod rejections;
+mod relations;
 mod removal;
 mod retention;
 mod roles;

@@ -1,0 +1,7 @@
+//! The relations for analysts: made of shapes that are noted here as ingesters do.
+
+mod growth;
+mod harness;
+mod layouts;
+mod rights;
+mod values;

@@ -1,0 +1,151 @@
+//! What the catalog knows of relations. Reads only.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row};
+use trunkline_model::naming::Naming;
+
+use super::casts::ColumnType;
+use super::decide::{Column, Decided, EventName, Relation};
+use super::discards::DISCARDS;
+use super::layout_named;
+use super::subject::Subject;
+use crate::apply::{field, read as read_rows};
+use crate::error::Error;
+
+/// What is known of the relations of sources, by their numbers; nothing of one that has and had none.
+pub(crate) type Relations = BTreeMap<i32, Known>;
+
+/// What is known of the relations of one source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// By whose rules they are made; None without any.
+    pub(crate) layout: Option<Naming>,
+    /// Those made by these rules.
+    pub(crate) decided: Decided,
+    /// Names their definitions, by the relation; `discards` among them.
+    pub(crate) fingerprints: BTreeMap<String, String>,
+    /// Every relation that there is, with the rules that it was made by.
+    pub(crate) made: BTreeMap<String, Option<Naming>>,
+    /// How many relations there was no room for.
+    overflowed_relations: i64,
+    /// How many columns.
+    overflowed_columns: i64,
+}
+
+impl Known {
+    /// What is known of a source that is new.
+    pub(crate) fn of_new(layout: Option<Naming>) -> Self {
+        Self {
+            layout,
+            ..Self::default()
+        }
+    }
+
+    /// What its owner should know, and what no other try changes.
+    pub(crate) fn notes(&self) -> Option<String> {
+        let (relations, columns) = (self.overflowed_relations, self.overflowed_columns);
+        (self.layout.is_some() && relations + columns > 0).then(|| {
+            format!(
+                "there is no room for {relations} relations of events and {columns} columns of what \
+                 was sent: trunkline.schema_changes lists them (change = 'overflow'), and their \
+                 values are in _raw; look for ids in the names of events and properties"
+            )
+        })
+    }
+}
+
+/// Reads what is known of all sources, or of those of `numbers`.
+pub(crate) async fn read(client: &Client, numbers: Option<&[i32]>) -> Result<Relations, Error> {
+    let (layouts, relations, columns, events, overflow) = tokio::try_join!(
+        biased;
+        ask(client, LAYOUTS, numbers),
+        ask(client, RELATIONS, numbers),
+        ask(client, COLUMNS, numbers),
+        ask(client, EVENTS, numbers),
+        ask(client, OVERFLOW, numbers)
+    )?;
+    let mut known = Relations::new();
+    for row in &layouts {
+        let layout: String = get(row, 1)?;
+        known.entry(get(row, 0)?).or_default().layout = layout_named(&layout);
+    }
+    for row in &relations {
+        let (name, layout): (String, String) = (get(row, 1)?, get(row, 2)?);
+        let layout = layout_named(&layout);
+        let of_source = known.entry(get(row, 0)?).or_default();
+        if layout.is_some() && layout == of_source.layout {
+            if name != DISCARDS {
+                let relation = Relation {
+                    subject: Subject::of_relation(&name),
+                    columns: Vec::new(),
+                };
+                of_source.decided.relations.insert(name.clone(), relation);
+            }
+            of_source.fingerprints.insert(name.clone(), get(row, 3)?);
+        }
+        of_source.made.insert(name, layout);
+    }
+    for row in &columns {
+        let name: String = get(row, 1)?;
+        let of_source = known.get_mut(&get(row, 0)?);
+        if let Some(relation) = of_source.and_then(|it| it.decided.relations.get_mut(&name)) {
+            relation.columns.push(column(row)?);
+        }
+    }
+    for row in &events {
+        let of_source = known.entry(get(row, 0)?).or_default();
+        let event = EventName {
+            slug: get(row, 2)?,
+            relation: get(row, 3)?,
+        };
+        of_source.decided.events.insert(get(row, 1)?, event);
+    }
+    for row in &overflow {
+        let of_source = known.entry(get(row, 0)?).or_default();
+        of_source.overflowed_relations = get(row, 1)?;
+        of_source.overflowed_columns = get(row, 2)?;
+    }
+    Ok(known)
+}
+
+async fn ask(client: &Client, sql: &str, numbers: Option<&[i32]>) -> Result<Vec<Row>, Error> {
+    let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&numbers, Type::INT4_ARRAY)];
+    read_rows(client, DOING, sql, &parameters).await
+}
+
+const DOING: &str = "read what is known of relations";
+
+const LAYOUTS: &str = "SELECT bucket, layout FROM trunkline.sources \
+     WHERE layout IS NOT NULL AND ($1 IS NULL OR bucket = ANY ($1))";
+
+const RELATIONS: &str = "SELECT source_number, relation, layout, fingerprint \
+     FROM trunkline.relations WHERE $1 IS NULL OR source_number = ANY ($1)";
+
+const COLUMNS: &str = "SELECT source_number, relation, \"column\", sql_type, paths, has_misfits \
+     FROM trunkline.relation_columns WHERE $1 IS NULL OR source_number = ANY ($1) \
+     ORDER BY source_number, relation, position";
+
+const EVENTS: &str = "SELECT source_number, event, slug, relation \
+     FROM trunkline.event_names WHERE $1 IS NULL OR source_number = ANY ($1)";
+
+const OVERFLOW: &str = "SELECT s.bucket, count(*) FILTER (WHERE c.\"column\" IS NULL), \
+     count(c.\"column\") FROM trunkline.schema_changes c JOIN trunkline.sources s USING (source) \
+     WHERE c.change = 'overflow' AND ($1 IS NULL OR s.bucket = ANY ($1)) GROUP BY s.bucket";
+
+fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, index: usize) -> Result<T, Error> {
+    field(row, DOING, index)
+}
+
+/// A column. What is no type of ours is shown as it was sent.
+fn column(row: &Row) -> Result<Column, Error> {
+    let (sql_type, paths): (String, Vec<String>) = (get(row, 3)?, get(row, 4)?);
+    let keys = |path: &String| serde_json::from_str(path).unwrap_or_default();
+    Ok(Column {
+        name: get(row, 2)?,
+        sql_type: ColumnType::from_catalog(&sql_type).unwrap_or(ColumnType::Text),
+        paths: paths.iter().map(keys).collect(),
+        has_misfits: get(row, 5)?,
+    })
+}

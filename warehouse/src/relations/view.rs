@@ -1,0 +1,253 @@
+//! The SQL of a relation's view. Pure.
+//!
+//! It reads the source's bucket with the rights of its owner, as the view `events` does; for the same
+//! reasons one that reads a shared bucket is a `security_barrier` and another is not.
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest, Sha256};
+use trunkline_model::names::{quote_identifier, quote_literal};
+use trunkline_model::naming::Naming;
+
+use super::decide::{Column, Decided, Relation, as_json};
+use super::subject::Subject;
+use crate::claim::Held;
+use crate::partitions::bucket_table;
+use crate::shared;
+
+/// Whose relations they are, and where their rows are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    /// The WebhookSource, as namespace/name.
+    pub(crate) source: &'a str,
+    pub(crate) schema: &'a str,
+    pub(crate) held: Held,
+    pub(crate) naming: Naming,
+}
+
+/// A view as it is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct View {
+    /// Options: ` WITH …`, or nothing.
+    pub(crate) options: &'static str,
+    /// `SELECT …`.
+    pub(crate) query: String,
+    /// What is said of the whole (None) and of each column.
+    pub(crate) comments: Vec<(Option<String>, String)>,
+}
+
+/// The columns of the bucket that relations are made of.
+const STORED: [&str; 12] = [
+    "source",
+    "received_at",
+    "delivery_id",
+    "message_id",
+    "event",
+    "user_id",
+    "anonymous_id",
+    "timestamp",
+    "original_timestamp",
+    "sent_at",
+    "auth_scope",
+    "body_json",
+];
+
+/// What every view's comment ends with.
+const WHICH_TIME: &str =
+    "Filter on received_at with literal times (partitions are made by it), order by timestamp.";
+
+impl Origin<'_> {
+    /// Options of a view that reads the bucket.
+    pub(super) const fn options(&self) -> &'static str {
+        if self.held.bucket.is_shared {
+            " WITH (security_barrier = true)"
+        } else {
+            ""
+        }
+    }
+
+    pub(super) fn table(&self) -> String {
+        bucket_table(self.held.bucket.number)
+    }
+
+    /// Is true of the rows that relations show at all.
+    pub(super) fn condition(&self) -> String {
+        let shown = "NOT b.\"dup\"";
+        if self.held.bucket.is_shared {
+            // The only table here with such a column.
+            format!("{} AND {shown}", shared::of_source(self.source))
+        } else {
+            shown.to_owned()
+        }
+    }
+}
+
+/// The view of the relation `name`.
+pub(crate) fn view(origin: Origin<'_>, name: &str, relation: &Relation, decided: &Decided) -> View {
+    let subject = relation.subject;
+    let events: Vec<_> = decided.events_of(name).collect();
+    let mut selected = Vec::new();
+    let mut comments = vec![(None, comment(origin, subject, &events))];
+    for fixed in subject.fixed_columns(origin.naming, &slug(subject, &events, decided)) {
+        selected.push(format!(
+            "{} AS {}",
+            fixed.value,
+            quote_identifier(fixed.name)
+        ));
+        comments.push((Some(fixed.name.to_owned()), fixed.doc.to_owned()));
+    }
+    for column in &relation.columns {
+        selected.push(format!(
+            "{} AS {}",
+            value(column),
+            quote_identifier(&column.name)
+        ));
+        comments.push((Some(column.name.clone()), column_comment(column)));
+    }
+    View {
+        options: origin.options(),
+        query: format!(
+            "SELECT\n  {}\nFROM {}",
+            selected.join(",\n  "),
+            rows(origin, subject, &events)
+        ),
+        comments,
+    }
+}
+
+/// What follows FROM: the events, called `b`.
+fn rows(origin: Origin<'_>, subject: Subject, events: &[&str]) -> String {
+    let (table, condition) = (origin.table(), origin.condition());
+    let of_type = format!("b.\"type\" = {}", quote_literal(subject.event_type()));
+    if let Some(key) = subject.latest_of() {
+        let columns: Vec<_> = STORED
+            .iter()
+            .map(|column| format!("b.{}", quote_identifier(column)))
+            .collect();
+        // All expressions on what remains, and not on what is sorted.
+        return format!(
+            "(\n  SELECT DISTINCT ON ({key}) {}\n  FROM {table} AS b\n  \
+             WHERE {condition} AND {of_type} AND {key} IS NOT NULL\n  \
+             ORDER BY {key}, coalesce(b.\"timestamp\", b.\"received_at\") DESC, \
+             b.\"received_at\" DESC, b.\"message_id\" DESC NULLS LAST\n) AS b",
+            columns.join(", ")
+        );
+    }
+    match subject {
+        // The planner leaves the join out where nobody asks for the column.
+        Subject::Tracks => format!(
+            "{table} AS b\nLEFT JOIN trunkline.event_names AS n \
+             ON n.source_number = {} AND n.event = b.\"event\"\nWHERE {condition} AND {of_type}",
+            origin.held.number
+        ),
+        Subject::Event => format!(
+            "{table} AS b\nWHERE {condition} AND {of_type} AND {}",
+            is_one_of(events)
+        ),
+        _ => format!("{table} AS b\nWHERE {condition} AND {of_type}"),
+    }
+}
+
+/// Is true of the track events of these names.
+pub(super) fn is_one_of(events: &[&str]) -> String {
+    let names: Vec<_> = events.iter().map(|name| quote_literal(name)).collect();
+    match &names[..] {
+        [] => "false".to_owned(),
+        [name] => format!("b.\"event\" = {name}"),
+        names => format!("b.\"event\" IN ({})", names.join(", ")),
+    }
+}
+
+/// What the column `event` of track events says.
+fn slug(subject: Subject, events: &[&str], decided: &Decided) -> String {
+    if subject != Subject::Event {
+        return "n.\"slug\"".to_owned();
+    }
+    let slug_of = |name: &&str| decided.events.get(*name).map(|event| event.slug.as_str());
+    let slugs: BTreeSet<_> = events.iter().filter_map(slug_of).collect();
+    let mut slugs = slugs.into_iter();
+    match (slugs.next(), slugs.next()) {
+        (None, _) => "NULL::text".to_owned(),
+        (Some(only), None) => format!("{}::text", quote_literal(only)),
+        // `tracks` and `_tracks` are shown by one relation.
+        (Some(_), Some(_)) => {
+            let cases: Vec<_> = events
+                .iter()
+                .filter_map(|name| Some((name, slug_of(name)?)))
+                .map(|(name, slug)| {
+                    format!("WHEN {} THEN {}", quote_literal(name), quote_literal(slug))
+                })
+                .collect();
+            format!("CASE b.\"event\" {} END", cases.join(" "))
+        }
+    }
+}
+
+fn value(column: &Column) -> String {
+    let values: Vec<_> = column
+        .paths
+        .iter()
+        .map(|path| column.sql_type.value(path))
+        .collect();
+    match &values[..] {
+        [value] => value.clone(),
+        values => format!("coalesce({})", values.join(", ")),
+    }
+}
+
+fn comment(origin: Origin<'_>, subject: Subject, events: &[&str]) -> String {
+    let which = match subject {
+        Subject::Event => format!(" ({})", as_json(events)),
+        _ => String::new(),
+    };
+    format!(
+        "{}{which} of WebhookSource {}. {WHICH_TIME}",
+        subject.doc(),
+        origin.source
+    )
+}
+
+fn column_comment(column: &Column) -> String {
+    let paths: Vec<_> = column.paths.iter().map(|path| dotted(path)).collect();
+    let paths = paths.join(", or else ");
+    if column.sql_type.is_strict() {
+        format!(
+            "{paths} of the event. A value that is no {} is NULL here, in _raw, and a row of \
+             discards.",
+            column.sql_type.as_str()
+        )
+    } else {
+        format!("{paths} of the event.")
+    }
+}
+
+/// A path as people write it, where that is unambiguous.
+fn dotted(path: &[String]) -> String {
+    let is_plain = |key: &String| {
+        !key.is_empty()
+            && key
+                .chars()
+                .all(|it| it.is_alphanumeric() || "_- $".contains(it))
+    };
+    if path.iter().all(is_plain) {
+        path.join(".")
+    } else {
+        as_json(path)
+    }
+}
+
+impl View {
+    /// Names the definition. PostgreSQL's own text of it differs from ours and between versions.
+    pub(crate) fn fingerprint(&self) -> String {
+        let mut digest = Sha256::new();
+        let texts = self.comments.iter().flat_map(|(column, text)| {
+            let column = column.as_deref().unwrap_or_default();
+            [column, text.as_str()]
+        });
+        for text in [self.options, &self.query].into_iter().chain(texts) {
+            digest.update(text);
+            digest.update([0]);
+        }
+        hex::encode(&digest.finalize()[..16])
+    }
+}
