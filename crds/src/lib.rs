@@ -18,6 +18,7 @@ mod pods;
 mod reference;
 mod source;
 mod verification;
+mod warehouse;
 
 pub use cluster::{
     ClusterSize, Database, DatabaseRoles, Exposure, Ingress, UpdatePolicy, WebhookCluster,
@@ -36,6 +37,7 @@ pub use verification::{
     SecretKeyRef, SharedSecretVerification, SignatureCoverage, SignatureEncoding, SignatureFormat,
     SignatureTimestamp, SigningSecret, TimestampUnit, Verification, VerificationMode,
 };
+pub use warehouse::{SourceWarehouse, WarehouseLayout};
 
 /// The API group.
 pub const GROUP: &str = "trunkline.dev";

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::verification::Verification;
+use crate::warehouse::SourceWarehouse;
 
 /// One sender of webhooks: the path it posts to, how it proves itself, and the schema in which its
 /// events appear.
@@ -79,6 +80,13 @@ use crate::verification::Verification;
     ).message(
         "partitionBy is immutable with storage: Shared, since it is that of all sources that share \
          the partitions; create another source with the new partitionBy"
+    ),
+    validation = Rule::new(
+        "!has(self.warehouse) || self.warehouse.layout == 'none' || \
+         self.body.format in ['Json', 'JsonArray']"
+    ).message(
+        "warehouse.layout needs bodies of JSON; set body.format to Json or JsonArray, or layout to \
+         none"
     )
 )]
 pub struct WebhookSourceSpec {
@@ -180,6 +188,9 @@ pub struct WebhookSourceSpec {
     /// with `Shared`.
     #[serde(default)]
     pub storage: Storage,
+    /// Relations for analysts, made of the fields of the events. Default: none beside `events`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warehouse: Option<SourceWarehouse>,
     /// What becomes of the rows when this object is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,

@@ -5,6 +5,7 @@
 
 mod chore;
 mod purge;
+mod relations;
 mod removals;
 mod retention;
 mod upkeep;
@@ -24,6 +25,7 @@ use trunkline_warehouse::{DesiredSource, Roles, Warehouse, crowding, durability,
 
 use crate::backoff::Backoff;
 use crate::error::chain;
+use relations::{Poller, Troubles};
 use removals::{Leftovers, Removals};
 
 /// How often a database in its desired state is looked at again, and its partitions made.
@@ -89,6 +91,8 @@ pub(crate) struct Place {
     pub(crate) relation: RelationName,
     /// What is not yet as it should be, though rows can be taken.
     pub(crate) warnings: Vec<String>,
+    /// Whether another try may change something of that soon.
+    pub(crate) is_unfinished: bool,
 }
 
 /// Why a database is not ready.
@@ -107,23 +111,28 @@ pub(crate) struct DatabaseHandle {
     outcome: watch::Receiver<Option<Outcome>>,
     drops: mpsc::UnboundedSender<(SourceName, Instant)>,
     removals: Arc<Removals>,
-    task: AbortHandle,
+    tasks: [AbortHandle; 2],
 }
 
 impl Drop for DatabaseHandle {
     fn drop(&mut self) {
-        self.task.abort();
+        for task in &self.tasks {
+            task.abort();
+        }
     }
 }
 
 impl DatabaseHandle {
-    /// Starts the task. It sends `cluster` on `changed` whenever there is news.
+    /// Starts the task, and the one that makes relations for analysts. It sends `cluster` on `changed` whenever there is news.
     #[must_use]
     pub(crate) fn start(cluster: ClusterName, changed: mpsc::UnboundedSender<ClusterName>) -> Self {
         let (wanted, wanted_receiver) = watch::channel(None);
         let (outcome_sender, outcome) = watch::channel(None);
         let (drops, drop_receiver) = mpsc::unbounded_channel();
         let removals = Arc::<Removals>::default();
+        let troubles = Arc::<Troubles>::default();
+        let poller = Poller::new(cluster.clone(), Arc::clone(&troubles));
+        let poller = tokio::spawn(poller.run(wanted_receiver.clone(), outcome.clone()));
         let keeper = Keeper {
             cluster,
             changed,
@@ -131,6 +140,7 @@ impl DatabaseHandle {
             warehouse: None,
             backoff: Backoff::default(),
             removals: Arc::clone(&removals),
+            troubles,
         };
         let task = tokio::spawn(keeper.run(wanted_receiver, drop_receiver));
         Self {
@@ -138,7 +148,7 @@ impl DatabaseHandle {
             outcome,
             drops,
             removals,
-            task: task.abort_handle(),
+            tasks: [task.abort_handle(), poller.abort_handle()],
         }
     }
 
@@ -194,6 +204,8 @@ struct Keeper {
     warehouse: Option<(DatabaseLogin, Warehouse)>,
     backoff: Backoff<()>,
     removals: Arc<Removals>,
+    /// What keeps relations for analysts from being made.
+    troubles: Arc<Troubles>,
 }
 
 impl Keeper {
@@ -207,6 +219,7 @@ impl Keeper {
             tokio::select! {
                 changed = wanted.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep_until(next) => {}
+                () = self.troubles.changed() => {}
                 Some((source, until)) = drops.recv() => {
                     let current = wanted.borrow().clone();
                     match self.remove(current.as_deref(), source, until).await {
@@ -293,6 +306,7 @@ impl Keeper {
 
     async fn provision(&mut self, wanted: &Wanted) -> Result<Ready, Failure> {
         let cluster = self.cluster.clone();
+        let troubles = Arc::clone(&self.troubles);
         let warehouse = self.connect(&wanted.owner).await?;
         let mut warnings = Vec::new();
         let server = warehouse.preflight().await?;
@@ -320,25 +334,33 @@ impl Keeper {
             .await?;
         let crowded = crowding(warehouse.census().await?);
         warnings.extend(crowded.iter().map(ToString::to_string));
-        let place = |result: Result<trunkline_warehouse::Provisioned, _>| match result {
-            Ok(provisioned) => Ok(Place {
+        let place = |name: &SourceName, result: Result<trunkline_warehouse::Provisioned, _>| {
+            let provisioned = result.map_err(|error| chain(&error))?;
+            let mut warnings: Vec<_> = provisioned
+                .pending
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            warnings.extend(provisioned.warnings);
+            let is_unfinished = !warnings.is_empty();
+            warnings.extend(troubles.of(name));
+            warnings.extend(provisioned.notes);
+            Ok(Place {
                 bucket: provisioned.bucket,
                 relation: provisioned.relation,
-                warnings: provisioned
-                    .pending
-                    .iter()
-                    .map(ToString::to_string)
-                    .chain(provisioned.warnings)
-                    .collect(),
-            }),
-            Err(error) => Err(chain(&error)),
+                warnings,
+                is_unfinished,
+            })
         };
         Ok(Ready {
             roles: ingest.roles,
             ingest: ingest.login,
             sources: results
                 .into_iter()
-                .map(|(name, result)| (name, place(result)))
+                .map(|(name, result)| {
+                    let place = place(&name, result);
+                    (name, place)
+                })
                 .collect(),
             warnings,
         })
@@ -361,7 +383,7 @@ impl Ready {
     fn is_finished(&self) -> bool {
         self.sources
             .values()
-            .all(|place| place.as_ref().is_ok_and(|place| place.warnings.is_empty()))
+            .all(|place| place.as_ref().is_ok_and(|place| !place.is_unfinished))
     }
 }
 

@@ -11,6 +11,7 @@ mod args;
 mod configuration_dir;
 mod database;
 mod output;
+mod relations;
 mod session;
 mod showcase;
 mod state;

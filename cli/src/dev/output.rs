@@ -113,6 +113,22 @@ impl Output {
         );
     }
 
+    /// The relations for analysts in a schema, with the number of their rows.
+    pub(super) fn relations(self, schema: &str, counts: &[(String, i64)]) {
+        let object: serde_json::Map<String, Value> = counts
+            .iter()
+            .map(|(relation, count)| (relation.clone(), (*count).into()))
+            .collect();
+        let mut text = format!("relations in {schema}");
+        for (relation, count) in counts {
+            text.push_str(&format!("\n  {relation:<30} {count:>8}"));
+        }
+        self.event(
+            &json!({"event": "relations", "schema": schema, "relations": object}),
+            &text,
+        );
+    }
+
     /// What goes on, for people only, on standard error.
     pub(super) fn progress(self, text: &str) {
         if self.format == OutputFormat::Text {

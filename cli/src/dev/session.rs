@@ -1,6 +1,6 @@
 //! One run: database, warehouse, configuration directory and ingester, held together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -20,6 +20,7 @@ use super::args::DevArgs;
 use super::configuration_dir::ConfigurationDir;
 use super::database::Database;
 use super::output::Output;
+use super::relations;
 use super::showcase;
 use super::state::{Service, State, Storage};
 use crate::admin;
@@ -39,6 +40,8 @@ pub(super) struct Session {
     served: BTreeMap<SourceName, SourceEntry>,
     /// What was last said of each source.
     announced: BTreeMap<SourceName, Service>,
+    /// What was said of the database's part of them.
+    warned: BTreeSet<String>,
     /// Whether the database has something left to be made.
     unfinished: bool,
     ingest: DatabaseLogin,
@@ -46,6 +49,8 @@ pub(super) struct Session {
     ingester: Ingester,
     directory: ConfigurationDir,
     warehouse: Warehouse,
+    /// Makes relations for analysts of what is received.
+    relations: AbortOnDropHandle<()>,
     /// Freezing and analyzing, which may take long.
     upkeep: Option<AbortOnDropHandle<()>>,
     database: Database,
@@ -90,17 +95,20 @@ impl Session {
             timeouts: Timeouts::default(),
         })
         .await?;
+        let relations = relations::start(&database.owner, &state.cluster.name, output);
         let mut session = Self {
             output,
             state,
             served: BTreeMap::new(),
             announced: BTreeMap::new(),
+            warned: BTreeSet::new(),
             unfinished: false,
             ingest,
             hash_key: SecretBytes::new(hash_key.to_vec()),
             ingester,
             directory,
             warehouse,
+            relations,
             upkeep: None,
             database,
         };
@@ -183,8 +191,8 @@ impl Session {
         self.upkeep = Some(AbortOnDropHandle::new(tokio::spawn(upkeep)));
     }
 
-    /// Posts events to the first source that takes Segment's and shows the view. Whether all of
-    /// them arrived.
+    /// Posts events to the first source that takes Segment's and shows the view, and the relations
+    /// that were made of them. Whether all of them arrived.
     pub(super) async fn show(&mut self, count: u64) -> anyhow::Result<bool> {
         showcase::run(
             &self.state,
@@ -200,6 +208,7 @@ impl Session {
     pub(super) async fn stop(self) {
         self.ingester.stop().await;
         drop(self.directory);
+        drop(self.relations);
         drop(self.upkeep);
         drop(self.warehouse);
         self.database.stop().await;
@@ -233,7 +242,7 @@ impl Session {
                 retention_days: source.retention_days,
                 partition_by: Some(source.partition_by),
                 storage: Some(source.storage),
-                layout: None,
+                layout: Some(source.layout),
             })
             .collect()
     }
@@ -251,6 +260,11 @@ impl Session {
             let storage = match result {
                 Ok(provisioned) => {
                     self.unfinished |= !provisioned.pending.is_empty();
+                    let pending = provisioned.pending.iter().map(ToString::to_string);
+                    let warnings = pending.chain(provisioned.warnings).chain(provisioned.notes);
+                    for warning in warnings {
+                        self.warn_once(format!("{name}: {warning}"));
+                    }
                     Ok(Storage {
                         bucket: provisioned.bucket,
                         relation: provisioned.relation,
@@ -264,6 +278,14 @@ impl Session {
             self.state.storage.insert(name, storage);
         }
         Ok(())
+    }
+
+    /// Says what stays so until somebody acts.
+    fn warn_once(&mut self, warning: String) {
+        if !self.warned.contains(&warning) {
+            self.output.warning(&warning);
+            self.warned.insert(warning);
+        }
     }
 
     /// Puts the configuration in its directory and waits until it is served.

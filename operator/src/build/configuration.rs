@@ -9,6 +9,7 @@ use trunkline_model::document::{
 };
 use trunkline_model::names::SourceName;
 use trunkline_model::secret::SecretBytes;
+use trunkline_warehouse::WarehouseLayout;
 
 use super::rotation::retain_replaced;
 use crate::validate::Source;
@@ -104,7 +105,7 @@ pub fn entry(source: &Source, inputs: EntryInputs<'_>) -> Result<SourceEntry, Do
         header_columns: source.header_columns.clone(),
         http: source.http.clone(),
         rate_limit: source.rate_limit,
-        notes_shapes: false,
+        notes_shapes: source.layout != WarehouseLayout::None,
         verification,
     };
     let mut entry = SourceEntry::new(

@@ -21,7 +21,7 @@ pub fn desired_source(
         retention_days: source.retention_days,
         partition_by: Some(source.partition_by),
         storage: Some(source.storage),
-        layout: None,
+        layout: Some(source.layout),
     }
 }
 

@@ -13,6 +13,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 mod verification;
+mod warehouse;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -25,7 +26,7 @@ use trunkline_model::limits::RateLimit;
 use trunkline_model::names::{ClusterName, SchemaName, SourceName};
 use trunkline_model::request::{BodyFormat, HttpPolicy};
 use trunkline_model::verification::Verification;
-use trunkline_warehouse::{PartitionBy, Storage};
+use trunkline_warehouse::{PartitionBy, Storage, WarehouseLayout};
 
 use crate::manifests::{Located, Manifests};
 use crate::problem::{Collector, Problem, Problems};
@@ -138,6 +139,8 @@ pub struct Source {
     pub partition_by: PartitionBy,
     /// Whether it has partitions of its own.
     pub storage: Storage,
+    /// Whose tables the relations for analysts are like.
+    pub layout: WarehouseLayout,
     /// What becomes of its rows when it is deleted.
     pub deletion_policy: DeletionPolicy,
     /// Why it cannot be served although it is valid.

@@ -11,6 +11,7 @@ use trunkline_model::request::BodyFormat;
 use super::request::{body, http, rate_limit};
 use super::storage;
 use super::verification::verification;
+use super::warehouse;
 use super::{Source, Unavailable, UnavailableReason};
 use crate::manifests::{Located, Manifests};
 use crate::problem::{Collector, Problem, Problems};
@@ -63,6 +64,7 @@ pub(super) fn validate(
     readers(&spec.readers, &mut collector);
     let retention_days = storage::retention_days(spec.retention.as_deref(), &mut collector);
     let partition_by = storage::partition_by(spec.partition_by, retention_days, &mut collector);
+    let layout = warehouse::layout(spec.warehouse.as_ref(), spec.body.format, &mut collector);
     let verified = verification(name, located, manifests, &mut collector);
     let source = match (schema, verified) {
         (Some(schema), Some(verified)) => Some(Source {
@@ -82,6 +84,7 @@ pub(super) fn validate(
             retention_days,
             partition_by,
             storage: storage::storage(spec.storage),
+            layout,
             deletion_policy: spec.deletion_policy,
             unavailable: if spec.suspend {
                 Some(suspended(name, located))

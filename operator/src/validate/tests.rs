@@ -124,6 +124,11 @@ fn a_wrong_source_is_refused_with_field_and_fix() {
             "spec.partitionBy: Hour",
         ),
         (
+            format!("{none}, body: {{format: Form}}, warehouse: {{layout: segment}}"),
+            "spec.warehouse.layout: needs bodies of JSON; set spec.body.format to Json or JsonArray, \
+             or layout to none",
+        ),
+        (
             format!("{none}, includeHeaders: {{allow: ['a b']}}"),
             "spec.includeHeaders.allow[0]",
         ),
@@ -284,6 +289,34 @@ fn a_format_says_what_a_row_is_whatever_the_preset() {
             (body, splits),
             "{format}"
         );
+    }
+}
+
+#[test]
+fn shapes_are_noted_where_relations_are_made_of_them() {
+    for (spec, layout) in [
+        ("", WarehouseLayout::None),
+        (
+            "body: {format: Text}, warehouse: {layout: none},",
+            WarehouseLayout::None,
+        ),
+        ("warehouse: {layout: segment},", WarehouseLayout::Segment),
+        (
+            "body: {format: JsonArray}, warehouse: {layout: rudderstack},",
+            WarehouseLayout::Rudderstack,
+        ),
+    ] {
+        let source = only(&signed(spec)).unwrap();
+        assert_eq!(source.layout, layout, "{spec}");
+        let inputs = crate::build::EntryInputs {
+            bucket: Ok(1),
+            previous: None,
+            now: 0,
+            hash_key: &trunkline_model::secret::SecretBytes::new("key"),
+        };
+        let entry = crate::build::entry(&source, inputs).unwrap();
+        let notes = entry.settings.get().contains("\"notesShapes\":true");
+        assert_eq!(notes, layout != WarehouseLayout::None, "{spec}");
     }
 }
 
