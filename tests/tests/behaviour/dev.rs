@@ -234,6 +234,32 @@ async fn the_demo_shows_every_type_counted() {
     let types = counted["types"].as_object().unwrap();
     assert_eq!(types.len(), 7, "{types:?}");
     assert_eq!(types.values().filter_map(Value::as_i64).sum::<i64>(), 200);
+    let shown = dev.line("relations", "schema", "segment");
+    let relations = shown["relations"].as_object().unwrap();
+    let rows = |relation: &str| relations.get(relation).and_then(Value::as_i64).unwrap_or(0);
+    assert_eq!(
+        Some(rows("tracks")),
+        types["track"].as_i64(),
+        "{relations:?}"
+    );
+    // Those of events have all of them between themselves.
+    let always = [
+        "tracks",
+        "identifies",
+        "users",
+        "pages",
+        "screens",
+        "groups",
+        "accounts",
+        "aliases",
+        "deletes",
+        "discards",
+    ];
+    let of_events = relations
+        .keys()
+        .filter(|name| !always.contains(&name.as_str()));
+    let of_events: i64 = of_events.map(|name| rows(name)).sum();
+    assert_eq!(of_events, rows("tracks"), "{relations:?}");
     assert!(dev.end(Signal::SIGINT).success());
 }
 

@@ -9,6 +9,7 @@
     reason = "a panic with its place is what a test reports, and figures are printed"
 )]
 
+mod analysts;
 mod chart;
 mod commit;
 mod connections;

@@ -80,6 +80,9 @@ async fn readers_see_the_relations_of_their_source_and_no_others() {
             .await;
         }
         settle(&mut relator, &admin).await;
+        // Whoever was there before finds what is new at once.
+        let reader = connect(&database.url_as(&early, "a")).await;
+        assert_eq!(value(&reader, "SELECT sum(n) FROM shop.ping").await, "1");
         ensure_read(&warehouse, &roles, &[&early, &late]).await;
         let (of_shop, of_web) = (views(&admin, "shop").await, views(&admin, "web").await);
         assert_eq!((of_shop.len(), of_web.len()), (12, 12));
