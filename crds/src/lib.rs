@@ -19,6 +19,7 @@ mod reference;
 mod source;
 mod verification;
 mod warehouse;
+mod views;
 
 pub use cluster::{
     ClusterSize, Database, DatabaseRoles, Exposure, Ingress, UpdatePolicy, WebhookCluster,
@@ -38,6 +39,10 @@ pub use verification::{
     SignatureTimestamp, SigningSecret, TimestampUnit, Verification, VerificationMode,
 };
 pub use warehouse::{SourceWarehouse, WarehouseLayout};
+pub use views::{
+    MAX_VIEW_COLUMNS, MAX_VIEW_KEYS, MAX_VIEW_VALUES, MAX_VIEWS, SortDirection, View, ViewColumn,
+    ViewFilter, ViewOrder, ViewType, ViewValue,
+};
 
 /// The API group.
 pub const GROUP: &str = "trunkline.dev";

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::verification::Verification;
 use crate::warehouse::SourceWarehouse;
+use crate::views::View;
 
 /// One sender of webhooks: the path it posts to, how it proves itself, and the schema in which its
 /// events appear.
@@ -191,6 +192,12 @@ pub struct WebhookSourceSpec {
     /// Relations for analysts, made of the fields of the events. Default: none beside `events`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warehouse: Option<SourceWarehouse>,
+    /// Views over the source's events, in its schema, readable by its readers. What is wrong with one
+    /// is said in the condition `ViewsReady`, and the source is served all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
+    pub views: Vec<View>,
     /// What becomes of the rows when this object is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
@@ -250,7 +257,8 @@ pub struct WebhookSourceStatus {
     pub observed_generation: Option<i64>,
     /// `Ready` always: every pod that takes requests serves this source, this generation, and the
     /// database takes its writes. `Reconciling` and `Stalled` only while true; `SecretsResolved`,
-    /// `RelationReady`, `ConfigurationServed`, `DatabaseReady` say more.
+    /// `RelationReady`, `ConfigurationServed`, `DatabaseReady` say more. `ViewsReady`, of a source
+    /// that declares views, may be `False` beside `Ready`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     pub conditions: Vec<Condition>,

@@ -93,6 +93,8 @@ pub(crate) struct Place {
     pub(crate) warnings: Vec<String>,
     /// Whether another try may change something of that soon.
     pub(crate) is_unfinished: bool,
+    /// What is not as it should be of the source's own views.
+    pub(crate) views: Vec<String>,
 }
 
 /// Why a database is not ready.
@@ -350,6 +352,7 @@ impl Keeper {
                 relation: provisioned.relation,
                 warnings,
                 is_unfinished,
+                views: provisioned.views,
             })
         };
         Ok(Ready {
@@ -381,9 +384,10 @@ impl Keeper {
 impl Ready {
     /// Whether nothing is left to be tried again soon.
     fn is_finished(&self) -> bool {
+        let is_finished = |place: &Place| !place.is_unfinished && place.views.is_empty();
         self.sources
             .values()
-            .all(|place| place.as_ref().is_ok_and(|place| !place.is_unfinished))
+            .all(|place| place.as_ref().is_ok_and(is_finished))
     }
 }
 

@@ -90,6 +90,7 @@ impl SourceDraft {
             partition_by: None,
             storage: None,
             layout: None,
+            views: None,
         }
     }
 

@@ -175,6 +175,20 @@ pub enum Error {
         /// What depends on it, as the server lists it.
         objects: String,
     },
+    /// A view of a source's own would take the place of what somebody else has made.
+    #[error(
+        "relation {relation} exists and is not a view that spec.views declared; give the view \
+         another name, or drop or rename that relation{}",
+        adopt.as_ref().map_or_else(String::new, |sql| format!(
+            ", or, if it is meant to be replaced, run: {sql}"
+        ))
+    )]
+    ForeignView {
+        /// The relation.
+        relation: String,
+        /// The statement that would make it ours, where it is a view.
+        adopt: Option<String>,
+    },
     /// A source that changed its kind of body, or that took up the rows of one with another kind.
     #[error(
         "{relation} has rows whose body is {found}, and spec.body.format makes it {wanted}; set \
@@ -295,6 +309,7 @@ impl Error {
                 | Self::Locked { .. }
                 | Self::OtherBody { .. }
                 | Self::ForeignRelation { .. }
+                | Self::ForeignView { .. }
                 | Self::ForeignRole(_)
         )
     }

@@ -8,6 +8,7 @@ use trunkline_model::names::ClusterName;
 use crate::catalog::{self, Marks, ReaderRow};
 use crate::claim::{self, Claim, Holdings};
 use crate::error::Error;
+use crate::own_views::{MadeViews, made_views};
 use crate::partitions::Occasion;
 use crate::relations::{self, Relations};
 use crate::roles::{Role, Roles};
@@ -41,6 +42,8 @@ pub(crate) struct Found {
     pub(crate) given: BTreeMap<i32, Vec<ReaderRow>>,
     /// What is known of the analysts' relations.
     pub(crate) relations: Relations,
+    /// The views of sources' own that we made.
+    pub(crate) own_views: MadeViews,
 }
 
 impl Found {
@@ -65,7 +68,7 @@ impl Found {
                 .map(String::as_str),
         );
         let roles: Vec<_> = roles.into_iter().collect();
-        let (rows, shared, schemas, roles, readers, relations) = tokio::try_join!(
+        let (rows, shared, schemas, roles, readers, relations, own_views) = tokio::try_join!(
             biased;
             catalog::sources(client),
             catalog::shared_buckets(client),
@@ -73,6 +76,7 @@ impl Found {
             catalog::role_marks(client, &roles),
             catalog::readers(client),
             relations::read(client, None),
+            made_views(client),
         )?;
         let mut given: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for reader in readers {
@@ -84,6 +88,7 @@ impl Found {
             roles,
             given,
             relations,
+            own_views,
         })
     }
 

@@ -10,8 +10,10 @@ use trunkline_model::columns::{COLUMNS, ColumnSpec};
 use trunkline_model::names::{quote_identifier, quote_literal};
 
 use crate::apply::{CURRENT_ROLE, run_needed, run_or_fail};
+use crate::casts;
 use crate::catalog;
 use crate::error::Error;
+use crate::own_views;
 use crate::preflight::Preflight;
 use crate::rejections;
 use crate::relations;
@@ -91,6 +93,11 @@ const MIGRATIONS: &[Migration] = &[
         version: 10,
         what: "create trunkline.relations",
         sql: relations::catalog,
+    },
+    Migration {
+        version: 11,
+        what: "create trunkline.own_views and safe casts",
+        sql: || format!("{};\n{}", own_views::CATALOG, casts::CATALOG),
     },
 ];
 
@@ -369,7 +376,7 @@ mod tests {
     fn a_new_column_comes_with_a_new_version() {
         assert_eq!(
             (known_version(), COLUMNS.len()),
-            (10, 20),
+            (11, 20),
             "add a migration, even one that does nothing else: a program that does not know the \
              column would make the views anew without it"
         );

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! trunkline.layout, .sources, .readers       versions, the catalog, rights given: the owner's
+//! trunkline.own_views                        views that sources declare: the owner's
 //! trunkline.shared_buckets                   buckets of several sources
 //! trunkline.dropped_partitions               what retention has dropped
 //! trunkline.frozen_partitions                what was vacuumed once its time was over
@@ -16,6 +17,8 @@
 //! trunkline.shapes                           what was seen in events: names and kinds
 //! segment.events                             view on bucket 7, for people
 //! segment.tracks, .order_completed, …        views like Segment's tables; see `relations`
+//! segment.orders                             view on bucket 7, as the source declares it
+//! trunkline.timestamptz_or_null              behind the casts of such views
 //! ```
 //!
 //! Every change is a step: data that says in SQL when it is needed and what to do. Building steps
@@ -29,15 +32,19 @@
 
 mod apply;
 mod buckets;
+mod casts;
 mod catalog;
 mod claim;
 mod connection;
+mod definition;
 mod describe;
 mod detach;
 mod error;
+mod events_columns;
 mod found;
 mod ingest;
 mod layout;
+mod own_views;
 mod partitions;
 mod preflight;
 mod purge;
@@ -66,9 +73,11 @@ use trunkline_pgconn::Target;
 
 use partitions::Occasion;
 
+pub use casts::CastType;
 pub use describe::{EmptyDatabase, Statement, describe};
 pub use error::{Error, ForeignRole};
 pub use ingest::Ingest;
+pub use own_views::{OwnColumn, OwnOrder, OwnValue, OwnView, OwnViews};
 pub use preflight::{FailoverLoses, NotDurable, Preflight, durability, failover};
 pub use ranges::PartitionBy;
 pub use relations::{News, Relator, WarehouseLayout};

@@ -28,6 +28,8 @@ pub(crate) struct Readers<'a> {
     pub(crate) group: Option<&'a Role>,
     /// The roles that the manifests list.
     pub(crate) listed: &'a [String],
+    /// Names of the source's own views that are there: who reads it reads them too.
+    pub(crate) views: &'a [String],
 }
 
 impl Readers<'_> {
@@ -47,18 +49,16 @@ impl Readers<'_> {
             .collect()
     }
 
-    /// The roles that hold the right to read themselves: the group, or each that is listed and exists.
-    pub(crate) fn granted<'a>(&'a self, existing: &Marks) -> Vec<&'a str> {
-        match self.group {
-            Some(group) => vec![group.name.as_str()],
-            None => {
-                let listed: BTreeSet<_> = self.listed.iter().collect();
-                let existing = listed
-                    .into_iter()
-                    .filter(|role| existing.contains_key(*role));
-                existing.map(String::as_str).collect()
-            }
+    /// Whom rights are granted to: the group, or every role that is listed and exists.
+    pub(crate) fn grantees(&self, existing: &Marks) -> Vec<String> {
+        if let Some(group) = self.group {
+            return vec![group.name.clone()];
         }
+        let listed: BTreeSet<_> = self.listed.iter().collect();
+        let listed = listed
+            .into_iter()
+            .filter(|role| existing.contains_key(*role));
+        listed.cloned().collect()
     }
 
     /// Takes back what was given to roles that are not listed any more.
@@ -110,12 +110,17 @@ impl Readers<'_> {
     fn revoke(&self, row: &ReaderRow, group: &Role) -> Step {
         let ReaderRow { number, role, .. } = row;
         let (name, relation) = (quote_identifier(role), self.relation.quoted());
+        let views = self.views.iter().map(|view| {
+            let schema = self.relation.schema.as_str();
+            format!(", {}.{}", quote_identifier(schema), quote_identifier(view))
+        });
+        let relations = format!("{relation}{}", views.collect::<String>());
         let revoke = match row {
             // With the role went its rights.
             ReaderRow { exists: false, .. } => String::new(),
             ReaderRow { by_group: true, .. } => format!("REVOKE {} FROM {name};\n", group.quoted()),
             ReaderRow { .. } => format!(
-                "REVOKE SELECT ON {relation} FROM {name};\n{};\n\
+                "REVOKE SELECT ON {relations} FROM {name};\n{};\n\
                  REVOKE USAGE ON SCHEMA {} FROM {name};\n",
                 revoke_relations(*number, role),
                 quote_identifier(self.relation.schema.as_str())
@@ -175,6 +180,7 @@ mod tests {
             relation: &schema.events(),
             group: group.then_some(&role),
             listed: &listed(roles),
+            views: &["orders".to_owned()],
         })
     }
 
@@ -248,7 +254,7 @@ mod tests {
                     delete("left", true)
                 ),
                 format!(
-                    "REVOKE SELECT ON \"shop\".\"events\" FROM \"left\";\n{};\n\
+                    "REVOKE SELECT ON \"shop\".\"events\", \"shop\".\"orders\" FROM \"left\";\n{};\n\
                      REVOKE USAGE ON SCHEMA \"shop\" FROM \"left\";\n{}",
                     revoke_relations(7, "left"),
                     delete("left", false)

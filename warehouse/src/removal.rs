@@ -19,6 +19,7 @@ use crate::claim;
 use crate::detach::detach;
 use crate::error::{Error, dependants};
 use crate::layout::EVENTS;
+use crate::own_views::{MadeView, made_views};
 use crate::partitions::bucket_table;
 use crate::preflight::Preflight;
 use crate::record;
@@ -84,7 +85,9 @@ pub(crate) async fn drop_source(
     let group = Role::reader(&server.database, &row.schema);
 
     let mut report = run_or_fail(client, &record::record_removed(row)).await?;
-    report.absorb(run(client, &drop_schema(row, source)).await?);
+    let views = made_views(client).await?.remove(&number);
+    let step = drop_schema(row, source, views.as_deref().unwrap_or_default());
+    report.absorb(run(client, &step).await?);
     if row.shared.is_some() {
         report.absorb(run(client, &drop_group(number, &group)).await?);
         report.absorb(run(client, &let_rows_go(row)).await?);
@@ -130,9 +133,13 @@ pub(crate) async fn run(client: &Client, step: &Step) -> Result<Report, Error> {
         })
 }
 
-fn drop_schema(row: &SourceRow, source: &SourceName) -> Step {
+/// Nothing in it is dropped but views of ours.
+fn drop_schema(row: &SourceRow, source: &SourceName, views: &[MadeView]) -> Step {
     let SourceRow { number, schema, .. } = row;
     let quoted = quote_identifier(schema);
+    let there = views.iter().filter(|view| view.is_there);
+    let own = there.map(|view| format!(", {quoted}.{}", quote_identifier(&view.name)));
+    let own: String = own.collect();
     Step {
         what: format!("drop schema {schema}"),
         needed: Test::new(
@@ -143,7 +150,7 @@ fn drop_schema(row: &SourceRow, source: &SourceName) -> Step {
             [&number.to_string(), schema, &claim::mark(source)],
         ),
         sql: format!(
-            "{};\nDROP VIEW IF EXISTS {quoted}.\"events\";\nDROP SCHEMA {quoted}",
+            "{};\nDROP VIEW IF EXISTS {quoted}.\"events\"{own};\nDROP SCHEMA {quoted}",
             relations::drop_all(*number, schema)
         ),
         fix: format!("ALTER SCHEMA {quoted} OWNER TO {CURRENT_ROLE}"),
@@ -272,8 +279,12 @@ mod tests {
             "bucket_7_20261124".to_owned(),
             "bucket_7_20261125".to_owned(),
         ];
+        let views = [("orders", true), ("somebody's", false)].map(|(name, is_there)| MadeView {
+            name: name.to_owned(),
+            is_there,
+        });
         let steps = [
-            drop_schema(&row, &"a/shop".parse().unwrap()),
+            drop_schema(&row, &"a/shop".parse().unwrap(), &views),
             drop_leaves(7, &leaves),
             drop_bucket(7),
             drop_group(7, &Role::reader("app", "shop")),
@@ -294,6 +305,11 @@ mod tests {
                 step.what
             );
         }
+        assert_eq!(
+            steps[0].sql,
+            "DROP VIEW IF EXISTS \"shop\".\"events\", \"shop\".\"orders\";\n\
+             DROP SCHEMA \"shop\""
+        );
         for step in &steps[1..3] {
             assert!(step.needed.sql().contains("pg_inherits"), "{}", step.what);
         }

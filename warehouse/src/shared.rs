@@ -11,8 +11,9 @@
 
 use std::num::NonZeroU16;
 
-use trunkline_model::names::{ClusterName, quote_literal};
+use trunkline_model::names::{ClusterName, SourceName, quote_literal};
 
+use crate::partitions::{Bucket, bucket_table};
 use crate::ranges::PartitionBy;
 use crate::sources::{DesiredSource, NEW_PARTITION_BY};
 
@@ -124,6 +125,25 @@ pub(crate) struct SharedBucket {
 /// than the order of a language, and survives an upgrade of the system's locales.
 pub(crate) fn of_source(source: &str) -> String {
     format!("\"source\" COLLATE \"C\" = {}", quote_literal(source))
+}
+
+/// Where the rows of one source are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SourceRows {
+    /// The table of its bucket, as SQL.
+    pub(crate) table: String,
+    /// What is true of its rows alone, where they are not the only ones in there. A view with such a
+    /// condition has to be a `security_barrier`.
+    pub(crate) condition: Option<String>,
+}
+
+impl SourceRows {
+    pub(crate) fn new(source: &SourceName, bucket: Bucket) -> Self {
+        Self {
+            table: bucket_table(bucket.number),
+            condition: bucket.is_shared.then(|| of_source(&source.to_string())),
+        }
+    }
 }
 
 /// What shared partitions are indexed by, in the place of the time alone.

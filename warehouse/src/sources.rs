@@ -18,6 +18,7 @@ use crate::catalog::{self, SourceRow};
 use crate::claim::{Claim, Held, Holdings};
 use crate::error::{Error, chain};
 use crate::found::{Found, Place};
+use crate::own_views::OwnViews;
 use crate::ranges::PartitionBy;
 use crate::record;
 use crate::relations::{self, Known, Switched, WarehouseLayout};
@@ -52,6 +53,8 @@ pub struct DesiredSource {
     pub storage: Option<Storage>,
     /// Whose tables the relations beside `events` are like. None: as the catalog knows it.
     pub layout: Option<WarehouseLayout>,
+    /// The views of its own. None: they stay as they are.
+    pub views: Option<OwnViews>,
 }
 
 impl DesiredSource {
@@ -77,6 +80,9 @@ pub struct Provisioned {
     pub warnings: Vec<String>,
     /// What its owner should know, and what another call does not change.
     pub notes: Vec<String>,
+    /// Which of its own views are not as they are to be, why, and what to do about it. All else of
+    /// the source is as it would be without them.
+    pub views: Vec<String>,
 }
 
 /// What holds for a source that is new and says nothing.
@@ -130,7 +136,7 @@ pub(crate) async fn ensure(
     let mut shared = SharedResults::default();
     for (bucket, work) in &shared_work {
         let done = run_all(client, due(work, &mut verdicts)).await?;
-        let done = done.map(|(report, _)| report);
+        let done = done.map(|done| done.report);
         shared.insert(*bucket, done.map_err(|error| chain(&error)));
     }
     let mut results = SourceResults::with_capacity(desired.len());
@@ -178,13 +184,13 @@ async fn provide(
         None => Report::default(),
     };
     let done = run_all(client, due).await?;
-    Ok(done.map(|(of_source, refused)| {
-        report.absorb(of_source);
+    Ok(done.map(|done| {
+        report.absorb(done.report);
         let Report { changed, pending } = report;
         let relation = source.schema.events();
         let mut warnings =
             work::readers(held.number, &relation, None, source).warnings(&found.roles);
-        warnings.extend(refused);
+        warnings.extend(done.refused);
         Provisioned {
             bucket: held.bucket.number,
             relation,
@@ -197,6 +203,7 @@ async fn provide(
                 .and_then(Known::notes)
                 .into_iter()
                 .collect(),
+            views: done.views,
         }
     }))
 }
@@ -316,6 +323,7 @@ pub(crate) mod fixtures {
             partition_by: None,
             storage: Some(Storage::Dedicated),
             layout: None,
+            views: None,
         }
     }
 }

@@ -4,41 +4,30 @@
 //! - The definition is compared by its fingerprint before anything is locked, because replacing a
 //!   view takes ACCESS EXCLUSIVE on it, also when nothing changes.
 //! - The column `body` keeps its type while there are rows: they hold bodies of that kind.
-//! - A view that others' objects depend on is never dropped, and no right that someone granted on
-//!   it is lost when it is made anew.
 
-use sha2::{Digest, Sha256};
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
-use trunkline_model::columns::{self, ShownColumn};
 use trunkline_model::headers::HeaderColumn;
-use trunkline_model::names::{RelationName, SourceName, quote_identifier, quote_literal};
+use trunkline_model::names::{RelationName, SourceName, quote_literal};
 use trunkline_model::request::BodyFormat;
 
-use crate::apply::{CURRENT_ROLE, run};
-use crate::catalog;
+use crate::apply::CURRENT_ROLE;
 use crate::claim::Held;
-use crate::error::{Error, dependants};
-use crate::partitions::bucket_table;
-use crate::shared;
-use crate::step::{PendingReason, Report, Step, Test};
+use crate::definition::{Definition, Grant};
+use crate::error::Error;
+use crate::events_columns::events_columns;
+use crate::shared::SourceRows;
+use crate::step::{Report, Step, Test};
 
 /// The view of one source, as it is to be.
 #[derive(Debug)]
 pub(crate) struct EventsView {
-    relation: RelationName,
+    definition: Definition,
     /// The source's number.
     number: i32,
     /// Where its rows are: `trunkline_data.bucket_7`, with a condition where it is shared.
     rows: String,
-    /// Options of the view: ` WITH …`, or nothing.
-    options: &'static str,
     /// The type of `body`.
     body_type: &'static str,
-    /// `SELECT …`.
-    query: String,
-    /// `COMMENT ON …`, joined.
-    comments: String,
 }
 
 impl EventsView {
@@ -56,106 +45,50 @@ impl EventsView {
         body: BodyFormat,
         headers: &[HeaderColumn],
     ) -> Self {
-        let name = relation.quoted();
-        let mut selected = Vec::new();
-        let mut comments = vec![format!(
-            "COMMENT ON VIEW {name} IS {}",
-            quote_literal(&format!(
-                "Every event that WebhookSource {source} received. Filter on received_at with \
-                 literal times (partitions are made by it), order by timestamp."
-            ))
-        )];
-        let mut comment = |column: &str, text: &str| {
-            comments.push(format!(
-                "COMMENT ON COLUMN {name}.{} IS {}",
-                quote_identifier(column),
-                quote_literal(text)
-            ));
-        };
-        let mut body_type = "";
-        for ShownColumn {
-            name,
-            stored,
-            sql_type,
-            doc,
-        } in columns::shown(body)
-        {
-            let shown = quote_identifier(name);
-            selected.push(match stored {
-                Some(stored) if stored == name => shown,
-                Some(stored) => format!("{} AS {shown}", quote_identifier(stored)),
-                None => format!("NULL::{sql_type} AS {shown}"),
-            });
-            if name == "body" {
-                body_type = sql_type;
-            }
-            comment(name, doc);
-        }
-        for header in headers {
-            let value = format!("\"header_values\" ->> {}", quote_literal(&header.key()));
-            let column = quote_identifier(&header.column);
-            selected.push(if header.bytes {
-                format!("decode({value}, 'hex') AS {column}")
-            } else {
-                format!("{value} AS {column}")
-            });
-            comment(&header.column, &format!("Request header {}.", header.name));
-        }
-        let table = bucket_table(held.bucket.number);
-        let (rows, options) = if held.bucket.is_shared {
-            let condition = shared::of_source(&source.to_string());
-            let rows = format!("{table}\nWHERE {condition}");
-            (rows, " WITH (security_barrier = true)")
-        } else {
-            (table, "")
+        let columns = events_columns(body, headers);
+        let selected: Vec<_> = columns.iter().map(|column| column.selected()).collect();
+        let documented: Vec<_> = columns
+            .iter()
+            .map(|column| (column.name.as_str(), column.doc.as_str()))
+            .collect();
+        let body_column = columns.iter().find(|column| column.name == "body");
+        let SourceRows { table, condition } = SourceRows::new(source, held.bucket);
+        let is_barrier = condition.is_some();
+        let rows = match condition {
+            Some(condition) => format!("{table}\nWHERE {condition}"),
+            None => table,
         };
         let query = format!("SELECT\n  {}\nFROM {rows}", selected.join(",\n  "));
+        let comment = format!(
+            "Every event that WebhookSource {source} received. Filter on received_at with literal \
+             times (partitions are made by it), order by timestamp."
+        );
         Self {
-            relation,
             number: held.number,
             rows,
-            options,
-            body_type,
-            query,
-            comments: comments.join(";\n"),
+            body_type: body_column.map_or("", |column| column.sql_type),
+            definition: Definition::new(relation, is_barrier, query, &comment, &documented),
         }
     }
 
     /// Creates the view, or replaces it by one that has the same columns and perhaps more.
     pub(crate) fn create_or_replace(&self) -> Step {
-        let name = self.relation.quoted();
-        let sql = format!(
-            "CREATE OR REPLACE VIEW {name}{} AS\n{}",
-            self.options, self.query
-        );
-        self.step(&sql, "")
+        self.step(&self.definition.create_or_replace())
     }
 
     /// Makes the view anew, with the rights that `grants` lists.
-    fn recreate(&self, grants: &[(String, String, bool)]) -> Step {
-        let name = self.relation.quoted();
-        let grants: String = grants
-            .iter()
-            .map(|(privilege, grantee, grantable)| {
-                let option = if *grantable { " WITH GRANT OPTION" } else { "" };
-                format!("GRANT {privilege} ON {name} TO {grantee}{option};\n")
-            })
-            .collect();
-        let sql = format!(
-            "DROP VIEW {name};\nCREATE VIEW {name}{} AS\n{}",
-            self.options, self.query
-        );
-        self.step(&sql, &grants)
+    fn recreate(&self, grants: &[Grant]) -> Step {
+        self.step(&self.definition.recreate(grants))
     }
 
-    fn step(&self, create: &str, grants: &str) -> Step {
+    fn step(&self, create: &str) -> Step {
         let Self {
-            relation,
-            number,
-            comments,
-            ..
+            definition, number, ..
         } = self;
-        let fingerprint = self.fingerprint();
+        let Definition {
+            relation, comments, ..
+        } = definition;
+        let fingerprint = definition.fingerprint();
         Step {
             what: format!("define view {relation}"),
             needed: Test::new(
@@ -166,21 +99,12 @@ impl EventsView {
                 [&number.to_string(), &fingerprint, &relation.name],
             ),
             sql: format!(
-                "{create};\n{grants}{comments};\n\
+                "{create};\n{comments};\n\
                  UPDATE trunkline.sources SET events_fingerprint = {} WHERE bucket = {number}",
                 quote_literal(&fingerprint)
             ),
             fix: format!("ALTER VIEW {} OWNER TO {CURRENT_ROLE}", relation.quoted()),
         }
-    }
-
-    /// Names the definition. PostgreSQL's own text of it differs from ours and between versions.
-    fn fingerprint(&self) -> String {
-        let mut digest = Sha256::new();
-        digest.update(&self.query);
-        digest.update([0]);
-        digest.update(&self.comments);
-        hex::encode(&digest.finalize()[..16])
     }
 
     /// Brings the view to its definition.
@@ -191,36 +115,20 @@ impl EventsView {
     /// what it was.
     pub(crate) async fn ensure(&self, client: &Client) -> Result<Report, Error> {
         self.refuse_another_body(client).await?;
-        let step = self.create_or_replace();
-        let outcome = match run(client, &step).await {
-            // A column is to go or to move, which REPLACE cannot do.
-            Err(error) if error.code() == Some(&SqlState::INVALID_TABLE_DEFINITION) => {
-                let grants = catalog::grants(client, &self.relation.quoted()).await?;
-                match run(client, &self.recreate(&grants)).await {
-                    Err(Error::Statement { source, .. })
-                        if source.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) =>
-                    {
-                        let mut report = Report::default();
-                        report.defer(&step, PendingReason::Dependants(dependants(&source)));
-                        return Ok(report);
-                    }
-                    outcome => outcome?,
-                }
-            }
-            outcome => outcome?,
-        };
-        Ok(Report::of(&step, outcome))
+        let replace = self.create_or_replace();
+        let recreate = |grants: &[Grant]| self.recreate(grants);
+        self.definition.ensure(client, &replace, recreate).await
     }
 
     /// Rows of one kind of body have nothing to show in a view of another.
     async fn refuse_another_body(&self, client: &Client) -> Result<(), Error> {
-        let name = self.relation.quoted();
-        let doing = format!("look at the columns of {}", self.relation);
+        let relation = &self.definition.relation;
+        let doing = format!("look at the columns of {relation}");
         let found = client
             .query_opt(
                 "SELECT format_type(atttypid, NULL) FROM pg_attribute \
                  WHERE attrelid = to_regclass($1) AND attname = 'body' AND NOT attisdropped",
-                &[&name],
+                &[&relation.quoted()],
             )
             .await
             .map_err(|error| Error::statement(&doing, error))?;
@@ -235,7 +143,7 @@ impl EventsView {
             .map_err(|error| Error::statement(&doing, error))?;
         if rows.get(0) {
             return Err(Error::OtherBody {
-                relation: self.relation.to_string(),
+                relation: relation.to_string(),
                 found,
                 wanted: self.body_type,
             });
@@ -246,6 +154,8 @@ impl EventsView {
 
 #[cfg(test)]
 mod tests {
+    use trunkline_model::columns;
+
     use super::*;
     use crate::partitions::Bucket;
     use crate::ranges::PartitionBy;
@@ -285,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_body_comes_from_the_column_of_its_format() {
-        let sql = |format| view_of(format, &[("x-sum", "sum")], true).query;
+        let sql = |format| view_of(format, &[("x-sum", "sum")], true).definition.query;
         for (format, body, raw) in [
             (BodyFormat::Form, "\"body_json\" AS \"body\"", "\"raw\""),
             (BodyFormat::Text, "\"body_text\" AS \"body\"", "\"raw\""),
@@ -365,7 +275,7 @@ mod tests {
 
     #[test]
     fn the_fingerprint_follows_the_definition() {
-        let fingerprint = |headers: &[(&str, &str)]| view(headers).fingerprint();
+        let fingerprint = |headers: &[(&str, &str)]| view(headers).definition.fingerprint();
         assert_eq!(fingerprint(&[("a", "a")]), fingerprint(&[("a", "a")]));
         assert_ne!(fingerprint(&[]), fingerprint(&[("a", "a")]));
         assert_ne!(
@@ -388,8 +298,8 @@ mod tests {
             step.sql
         );
         assert!(step.sql.contains(
-            "GRANT SELECT ON \"shop\".\"events\" TO PUBLIC;\n\
-             GRANT SELECT ON \"shop\".\"events\" TO \"Metabase\" WITH GRANT OPTION;\n"
+            ";\nGRANT SELECT ON \"shop\".\"events\" TO PUBLIC;\n\
+             GRANT SELECT ON \"shop\".\"events\" TO \"Metabase\" WITH GRANT OPTION;\nCOMMENT"
         ));
         assert_eq!(step.needed, view(&[]).create_or_replace().needed);
     }

@@ -9,6 +9,7 @@ use crate::claim::{self, Held};
 use crate::error::{Error, chain};
 use crate::found::{Found, Place};
 use crate::layout::{EVENTS, create_schema};
+use crate::own_views::{self, KeptView, OwnWork};
 use crate::partitions::{self, Bucket, Occasion};
 use crate::ranges::Range;
 use crate::readers::Readers;
@@ -32,6 +33,8 @@ pub(crate) enum Work {
     Reader(Step),
     /// One of the analysts' relations, whose trouble is a warning.
     Relation(Box<Definition>, Step),
+    /// Of a view of the source's own, whose trouble is that view's.
+    Own(OwnWork),
 }
 
 impl Work {
@@ -42,6 +45,7 @@ impl Work {
             | Self::View(_, step)
             | Self::Reader(step)
             | Self::Relation(_, step) => step,
+            Self::Own(work) => work.step(),
         }
     }
 
@@ -53,6 +57,7 @@ impl Work {
             }
             Self::View(view, _) => view.ensure(client).await,
             Self::Relation(definition, _) => definition.ensure(client).await,
+            Self::Own(work) => work.run(client).await,
         }
     }
 }
@@ -107,8 +112,21 @@ pub(crate) fn of_source(
     all.extend(steps(place, source, held, taken, &found.roles, known));
     let relation = source.schema.events();
     let given = found.given.get(&number).map_or(&[][..], Vec::as_slice);
-    let revocations = readers(number, &relation, None, source).revocations(given, place.database);
+    let made = found.own_views.get(&number).map_or(&[][..], Vec::as_slice);
+    let there = made.iter().filter(|made| made.is_there);
+    let views: Vec<_> = there.map(|made| made.name.clone()).collect();
+    let group = place.reader_group(source);
+    let readers = Readers {
+        views: &views,
+        ..readers(number, &relation, group.as_ref(), source)
+    };
+    let revocations = readers.revocations(given, place.database);
     all.extend(revocations.into_iter().map(Work::Reader));
+    let grantees = readers.grantees(&found.roles);
+    let grants = own_views::let_read(source, made, &grantees);
+    all.extend(grants.into_iter().map(Work::Reader));
+    let unwanted = own_views::drop_unwanted(source, number, made);
+    all.extend(unwanted.into_iter().map(Work::Own));
     let current = record::record_current(number, place.cluster, source);
     all.push(Work::Deferrable(current));
     all
@@ -164,13 +182,18 @@ fn steps(
     let readers = readers(number, &relation, group.as_ref(), source);
     let grants = readers.grants(existing_roles);
     work.extend(grants.into_iter().map(Work::Reader));
-    let granted = readers.granted(existing_roles);
-    let (definitions, grants) = relations::work(place, source, held, known, &granted);
+    let grantees = readers.grantees(existing_roles);
+    let roles: Vec<_> = grantees.iter().map(String::as_str).collect();
+    let (definitions, grants) = relations::work(place, source, held, known, &roles);
     work.extend(definitions.into_iter().map(|definition| {
         let step = definition.step();
         Work::Relation(Box::new(definition), step)
     }));
     work.extend(grants.into_iter().map(Work::Reader));
+    let own_views = source.views.iter().flat_map(|views| &views.views);
+    work.extend(
+        own_views.map(|view| Work::Own(KeptView::new(view, source, held, grantees.clone()).work())),
+    );
     work
 }
 
@@ -186,6 +209,7 @@ pub(crate) fn readers<'a>(
         relation,
         group,
         listed: &source.readers,
+        views: &[],
     }
 }
 
@@ -199,18 +223,33 @@ pub(crate) fn due<'a>(
         .collect()
 }
 
-/// Does one source's work, and says what could not be done for its readers. The outer error ends
-/// the run, the inner one this source.
+/// What became of some work.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) report: Report,
+    /// What could not be done for readers.
+    pub(crate) refused: Vec<String>,
+    /// What could not be done, or not yet, of the source's own views.
+    pub(crate) views: Vec<String>,
+}
+
+/// Does one source's work. The outer error ends the run, the inner one this source.
 pub(crate) async fn run_all(
     client: &Client,
     work: Vec<&Work>,
-) -> Result<Result<(Report, Vec<String>), SourceError>, Error> {
-    let (mut report, mut warnings) = (Report::default(), Vec::new());
+) -> Result<Result<Done, SourceError>, Error> {
+    let mut all = Done::default();
     for item in work {
         match (item.run(client).await, item) {
-            (Ok(done), _) => report.absorb(done),
+            (Ok(done), Work::Own(_)) => {
+                let Report { changed, pending } = done;
+                all.report.changed.extend(changed);
+                all.views.extend(pending.iter().map(ToString::to_string));
+            }
+            (Ok(done), _) => all.report.absorb(done),
+            (Err(error), Work::Own(_)) if error.is_local() => all.views.push(chain(&error)),
             (Err(error), Work::Reader(_) | Work::Relation(..)) if error.is_local() => {
-                warnings.push(chain(&error));
+                all.refused.push(chain(&error));
             }
             (Err(error), _) if error.is_local() => {
                 return Ok(Err(SourceError::Database(Box::new(error))));
@@ -218,5 +257,5 @@ pub(crate) async fn run_all(
             (Err(error), _) => return Err(error),
         }
     }
-    Ok(Ok((report, warnings)))
+    Ok(Ok(all))
 }

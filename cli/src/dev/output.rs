@@ -80,8 +80,10 @@ impl Output {
 
     /// What is odd about sources that are valid.
     pub(super) fn oddities(self, validated: &Validated) {
-        for problem in validated.valid().flat_map(|source| &source.warnings) {
-            self.warning(&problem.to_string());
+        for source in validated.valid() {
+            for problem in source.warnings.iter().chain(&source.view_problems) {
+                self.warning(&problem.to_string());
+            }
         }
     }
 

@@ -243,6 +243,7 @@ impl Session {
                 partition_by: Some(source.partition_by),
                 storage: Some(source.storage),
                 layout: Some(source.layout),
+                views: Some(source.views.clone()),
             })
             .collect()
     }
@@ -259,9 +260,13 @@ impl Session {
         for (name, result) in results {
             let storage = match result {
                 Ok(provisioned) => {
-                    self.unfinished |= !provisioned.pending.is_empty();
+                    self.unfinished |=
+                        !provisioned.pending.is_empty() || !provisioned.views.is_empty();
                     let pending = provisioned.pending.iter().map(ToString::to_string);
-                    let warnings = pending.chain(provisioned.warnings).chain(provisioned.notes);
+                    let warnings = pending
+                        .chain(provisioned.warnings)
+                        .chain(provisioned.notes)
+                        .chain(provisioned.views);
                     for warning in warnings {
                         self.warn_once(format!("{name}: {warning}"));
                     }

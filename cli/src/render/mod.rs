@@ -59,6 +59,10 @@ pub(crate) fn run(args: &RenderArgs) -> anyhow::Result<ExitCode> {
                 for problem in source.warnings.iter().chain(absent) {
                     writeln!(errors, "warning: {problem}")?;
                 }
+                for problem in &source.view_problems {
+                    is_valid = false;
+                    writeln!(errors, "error: {problem}")?;
+                }
             }
             Err(problems) => {
                 is_valid = false;

@@ -95,6 +95,8 @@ pub(super) struct SourceReport {
     /// The WebhookCluster that it refers to.
     pub(super) cluster: String,
     pub(super) ready: Readiness,
+    /// Its own views; none where it declares none.
+    pub(super) views: Option<Readiness>,
     pub(super) url: Option<String>,
     pub(super) relation: Option<String>,
     /// What its pods refused, if they refused anything in the last hour.
@@ -311,13 +313,13 @@ impl SourceReport {
         let (namespace, name) = (source.namespace().unwrap_or_default(), source.name_any());
         let refusals = refusals.of(&format!("{namespace}/{name}"));
         let status = source.status.clone().unwrap_or_default();
-        let ready = Readiness::new(
-            find(&status.conditions, "Ready"),
-            source.metadata.generation,
-        );
+        let generation = source.metadata.generation;
+        let ready = Readiness::new(find(&status.conditions, "Ready"), generation);
+        let views = find(&status.conditions, "ViewsReady");
         Self {
             namespace,
             name,
+            views: views.map(|views| Readiness::new(Some(views), generation)),
             cluster: source.spec.cluster_ref.name.clone(),
             ready: ready.with_next_step(|ready| advice::for_source(source, ready)),
             url: status.url,

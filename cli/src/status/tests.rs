@@ -307,3 +307,23 @@ fn what_is_wrong_with_a_certificate_has_a_next_step_of_its_own() {
         assert!(found.contains(step), "{found}");
     }
 }
+
+#[test]
+fn a_view_that_is_not_ready_is_told_of_and_the_source_is_ready() {
+    let mut shop = good_source("shop");
+    let conditions = &mut shop.status.as_mut().unwrap().conditions;
+    let mut views = conditions[0].clone();
+    "ViewsReady".clone_into(&mut views.type_);
+    "False".clone_into(&mut views.status);
+    "ViewFailed".clone_into(&mut views.reason);
+    "relation shop.orders exists".clone_into(&mut views.message);
+    conditions.push(views);
+    let pods = [pod("main-1", Ok(serving(&[("shop", 4)])))];
+    let report = report(&[shop], &pods);
+    assert!(report.ready);
+    let text = text(&report, false);
+    assert!(
+        text.contains("    views: ViewFailed: relation shop.orders exists\n"),
+        "{text}"
+    );
+}

@@ -215,6 +215,9 @@ impl Text {
                         .map(|step| format!("next: {step}")),
                 );
             }
+            if let Some(views) = source.views.as_ref().filter(|views| !views.is_true()) {
+                notes.push(format!("views: {}: {}", views.reason, views.message));
+            }
             if let Some(refusals) = &source.refusals {
                 notes.push(format!("refused {}", refusals.summary()));
                 notes.push(format!("next: {}", refusals.next_step));

@@ -118,6 +118,16 @@ fn sources_of_every_shape_are_taken() {
         json!({"verification": {"sharedSecret": {"basic": {"username": "segment"}},
             "strict": false, "secrets": secrets}}),
         json!({"verification": {"none": {}}}),
+        json!({"views": [
+            {"name": "people", "columns": [{"name": "email", "firstOf": [
+                {"path": ["traits", "email"]}, {"path": ["context", "traits", "email"]}, {"from": "user_id"}]}]},
+            {"name": "_orders_2", "columns": [
+                {"name": "total", "path": ["properties", "total"], "type": "numeric"},
+                {"name": "events", "from": "event", "type": null}],
+             "where": {"types": ["track"], "events": ["Order Completed", "it's"]},
+             "distinctOn": ["message_id"],
+             "orderBy": [{"column": "received_at", "direction": "Descending"}, {"column": "total"}]}]}),
+        json!({"views": []}),
         json!({"verification": {"none": {}, "strict": false, "secrets": []}}),
         json!({"path": null, "schema": null, "includeHeaders": null, "rotationGrace": null}),
     ];
@@ -138,6 +148,7 @@ fn what_is_not_immutable_can_be_edited() {
         "rotationGrace": "1h",
         "retention": "1d",
         "headers": [{"name": "x-a", "column": "a"}],
+        "views": [{"name": "v", "columns": [{"name": "a", "from": "a"}]}],
         "verification": {"none": {}},
     }));
     assert_eq!(refusals(&new, Some(&old)), [""; 0]);

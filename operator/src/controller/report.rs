@@ -172,6 +172,7 @@ fn storage<'a>(
         Some(Placement::Known(place)) => Storage::Ready {
             relation,
             warnings: &place.warnings,
+            views: &place.views,
         },
         Some(Placement::Remembered(_)) => Storage::Unverified,
         Some(Placement::Failed { reason, message }) => Storage::Failed { reason, message },

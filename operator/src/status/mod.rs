@@ -10,6 +10,7 @@ mod refusals;
 mod source;
 #[cfg(test)]
 mod tests;
+mod views;
 
 use kube::ResourceExt;
 use trunkline_crds::REQUESTED_AT;

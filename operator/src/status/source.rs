@@ -11,6 +11,7 @@ use super::conditions::{ConditionList, Finding, Truth, find};
 use super::pods::{PodView, Voice};
 use super::refusals::top_refusal;
 use super::requested_at;
+use super::views::views;
 use crate::pods::{Reasons, ServedSource};
 use crate::problem::Problems;
 use crate::validate::{Source, UnavailableReason};
@@ -66,6 +67,8 @@ pub enum Storage<'a> {
         relation: &'a str,
         /// What its owner should know.
         warnings: &'a [String],
+        /// What is not as it should be of its own views.
+        views: &'a [String],
     },
     /// It was there before, and cannot be looked at now.
     Unverified,
@@ -109,6 +112,9 @@ pub fn source_status(findings: &SourceFindings<'_>) -> WebhookSourceStatus {
     list.set("RelationReady", &storage);
     list.set("ConfigurationServed", &served);
     list.set("DatabaseReady", &database);
+    if let Some(views) = views(findings, was("ViewsReady")) {
+        list.set("ViewsReady", &views);
+    }
     let relation = match findings.storage {
         Storage::Ready { relation, .. } => Some(relation.to_owned()),
         _ => before.relation,
@@ -192,7 +198,9 @@ fn storage(findings: &SourceFindings<'_>, before: Option<&Condition>) -> Finding
                  owner can log in",
             )
         }),
-        Storage::Ready { relation, warnings } => match warnings.first() {
+        Storage::Ready {
+            relation, warnings, ..
+        } => match warnings.first() {
             Some(warning) => Finding::yes("ReadyWithWarning", format!("{relation}: {warning}")),
             None => Finding::yes("Ready", format!("{relation} can be read")),
         },

@@ -39,6 +39,16 @@ fn signed(secret: &str) -> (WebhookSource, Source) {
     ))
 }
 
+/// A source that declares views of its own.
+fn viewed(secret: &str, views: &str) -> (WebhookSource, Source) {
+    source(&format!(
+        "views: [{views}], verification: {{preset: segment, secrets: [{{secretKeyRef: \
+         {{name: {secret}, key: k}}}}]}}"
+    ))
+}
+
+const VIEW: &str = "{name: ids, columns: [{name: id, from: message_id}]}";
+
 fn says(revision: &str, generation: i64, state: &str, database: &str) -> PodView {
     let sources = json!({"source": SOURCE, "generation": generation, "revision": revision,
         "state": state, "reason": "why"});
@@ -69,6 +79,7 @@ fn good() -> PodView {
 const PLACE: Storage<'static> = Storage::Ready {
     relation: "segment.events",
     warnings: &[],
+    views: &[],
 };
 
 fn wish(age: Duration) -> Option<Wish<'static>> {
@@ -234,7 +245,7 @@ fn check(before: &WebhookSource, conditions: &[Condition]) {
     assert!(progress.iter().flatten().count() <= 1);
     if truth("Ready") == Some("True") {
         assert_eq!(progress, [None, None]);
-        for condition in conditions {
+        for condition in conditions.iter().filter(|it| it.type_ != "ViewsReady") {
             assert_eq!(condition.status, "True", "{condition:?}");
         }
     }
@@ -274,20 +285,25 @@ proptest! {
         pods in prop::collection::vec(any_pod(), 0..4),
         secret in prop_oneof![Just("s"), Just("nobody")],
         is_valid in any::<bool>(),
-        place in 0..4_u8,
+        place in 0..5_u8,
+        declares_views in any::<bool>(),
         has_wish in any::<bool>(),
         age in prop_oneof![Just(0_u64), Just(60)],
     ) {
-        let (mut object, source) = signed(secret);
+        let (mut object, source) = if declares_views { viewed(secret, VIEW) } else { signed(secret) };
         let problems = Problems(vec![Problem {
             file: None, object: String::new(), field: "spec.path".to_owned(),
             message: "is not a path".to_owned(),
         }]);
         let spec = if is_valid { Spec::Valid(&source) } else { Spec::Invalid(&problems) };
+        let failed = ["could not define view segment.ids: is taken".to_owned()];
         let storage = match place {
             0 => Storage::NotYet,
             1 => PLACE,
             2 => Storage::Unverified,
+            3 => Storage::Ready {
+                relation: "segment.events", warnings: &[], views: &failed,
+            },
             _ => Storage::Failed { reason: "NameTaken", message: "taken" },
         };
         let wish = wish(Duration::from_secs(age)).filter(|_| has_wish);
@@ -332,4 +348,83 @@ fn the_top_refusal_stays_while_it_is_not_known() {
     assert_eq!(top(Some(&crate::pods::Reasons::new())), None);
     let other = crate::pods::Reasons::from([("rate_limited".to_owned(), 1)]);
     assert_eq!(top(Some(&other)).as_deref(), Some("rate_limited"));
+}
+
+#[test]
+fn a_view_that_cannot_be_is_said_and_harms_nothing_else() {
+    let failed = ["could not define view segment.ids: relation is taken".to_owned()];
+    let wrong = "{name: wrong, columns: [{name: a, from: nowhere}]}";
+    let both = format!("{VIEW}, {wrong}");
+    let place = |views| Storage::Ready {
+        relation: "segment.events",
+        warnings: &[],
+        views,
+    };
+    let (none, declared, invalid) = (signed("s"), viewed("s", VIEW), viewed("s", &both));
+    for ((object, source), storage, expected) in [
+        (&none, PLACE, None),
+        // One that is declared no longer, and that others' objects depend on.
+        (
+            &none,
+            place(&failed),
+            Some(("False", "ViewFailed", "is taken")),
+        ),
+        (
+            &declared,
+            PLACE,
+            Some(("True", "Ready", "segment.ids can be read")),
+        ),
+        (
+            &declared,
+            place(&failed),
+            Some(("False", "ViewFailed", "is taken")),
+        ),
+        (
+            &declared,
+            Storage::NotYet,
+            Some(("Unknown", "Progressing", "made")),
+        ),
+        (
+            &invalid,
+            PLACE,
+            Some((
+                "False",
+                "InvalidView",
+                "spec.views[1].columns[0].from: events has no column \"nowhere\"; use one of: source",
+            )),
+        ),
+    ] {
+        let wish = wish(Duration::ZERO);
+        let pods = [good()];
+        let found = status(object, Spec::Valid(source), storage, wish, &pods);
+        let views = find(&found.conditions, "ViewsReady");
+        let said = views.map(|it| (it.status.as_str(), it.reason.as_str()));
+        assert_eq!(said, expected.map(|(status, reason, _)| (status, reason)));
+        if let (Some(views), Some((_, _, words))) = (views, expected) {
+            assert!(views.message.contains(words), "{}", views.message);
+        }
+        if !matches!(storage, Storage::NotYet) {
+            assert_eq!(ready(&found.conditions), ("True", "Serving"));
+        }
+    }
+    // While the database cannot be looked at, what was known stays.
+    let (mut object, source) = declared;
+    let pods = [good()];
+    let at = |object: &WebhookSource, storage| {
+        status(
+            object,
+            Spec::Valid(&source),
+            storage,
+            wish(Duration::ZERO),
+            &pods,
+        )
+    };
+    for known in [PLACE, place(&failed)] {
+        object.status = Some(at(&object, known));
+        let later = at(&object, Storage::Unverified);
+        assert_eq!(
+            find(&later.conditions, "ViewsReady"),
+            find(&object.status.as_ref().unwrap().conditions, "ViewsReady")
+        );
+    }
 }

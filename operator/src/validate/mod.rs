@@ -13,6 +13,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 mod verification;
+mod views;
 mod warehouse;
 
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ use trunkline_model::limits::RateLimit;
 use trunkline_model::names::{ClusterName, SchemaName, SourceName};
 use trunkline_model::request::{BodyFormat, HttpPolicy};
 use trunkline_model::verification::Verification;
-use trunkline_warehouse::{PartitionBy, Storage, WarehouseLayout};
+use trunkline_warehouse::{OwnViews, PartitionBy, Storage, WarehouseLayout};
 
 use crate::manifests::{Located, Manifests};
 use crate::problem::{Collector, Problem, Problems};
@@ -147,6 +148,10 @@ pub struct Source {
     pub unavailable: Option<Unavailable>,
     /// What is odd but not wrong, for its owner.
     pub warnings: Vec<Problem>,
+    /// The views of its own.
+    pub views: OwnViews,
+    /// What is wrong with others of them. The source is served all the same.
+    pub view_problems: Vec<Problem>,
 }
 
 /// Why a valid source answers every request with 503.

@@ -12,6 +12,7 @@ use super::request::{body, http, rate_limit};
 use super::storage;
 use super::verification::verification;
 use super::warehouse;
+use super::views::{Shown, views};
 use super::{Source, Unavailable, UnavailableReason};
 use crate::manifests::{Located, Manifests};
 use crate::problem::{Collector, Problem, Problems};
@@ -65,6 +66,9 @@ pub(super) fn validate(
     let retention_days = storage::retention_days(spec.retention.as_deref(), &mut collector);
     let partition_by = storage::partition_by(spec.partition_by, retention_days, &mut collector);
     let layout = warehouse::layout(spec.warehouse.as_ref(), spec.body.format, &mut collector);
+    let shown = Shown::new(format, &header_columns);
+    let object = format!("WebhookSource {name}");
+    let (views, view_problems) = views(&spec.views, &shown, located.file.as_deref(), &object);
     let verified = verification(name, located, manifests, &mut collector);
     let source = match (schema, verified) {
         (Some(schema), Some(verified)) => Some(Source {
@@ -92,6 +96,8 @@ pub(super) fn validate(
                 verified.unavailable
             },
             warnings: verified.warnings,
+            views,
+            view_problems,
         }),
         _ => None,
     };

@@ -1,5 +1,6 @@
 mod cluster;
 mod verification;
+mod views;
 
 use super::*;
 use trunkline_model::verification::Coverage;

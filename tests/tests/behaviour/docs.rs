@@ -220,7 +220,11 @@ fn validate_yaml(place: &str, text: &str) -> Result<(), String> {
     let manifests = Manifests::parse(files.chain([(place, text.as_str())]))
         .map_err(|problems| problems.to_string())?;
     let validated = validate(&manifests).map_err(|problems| problems.to_string())?;
-    let problems = validated.problems();
+    let mut problems = validated.problems();
+    let sources = validated.valid();
+    problems
+        .0
+        .extend(sources.flat_map(|source| source.view_problems.clone()));
     if problems.0.is_empty() {
         Ok(())
     } else {

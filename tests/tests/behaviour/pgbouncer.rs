@@ -65,6 +65,7 @@ impl Pooled {
             partition_by: None,
             storage: None,
             layout: None,
+            views: None,
         }];
         let mut ingest = None;
         for is_first in [true, false] {
@@ -287,6 +288,7 @@ async fn old_partitions_are_frozen_and_dropped_by_way_of_pgbouncer() {
         partition_by: None,
         storage: None,
         layout: None,
+        views: None,
     }];
     let mut client = pooled.ingester.client();
     let tidying = async {
@@ -364,6 +366,7 @@ async fn dropped_through(pooled: &Pooled) {
         partition_by: None,
         storage: None,
         layout: None,
+        views: None,
     });
     let added = warehouse
         .ensure_sources(&cluster, &desired, &[], None)

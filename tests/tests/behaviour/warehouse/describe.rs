@@ -44,6 +44,9 @@ async fn what_is_described_is_what_is_done() {
         desired[1].readers = vec![analyst];
         desired[1].layout = Some(WarehouseLayout::Segment);
         desired[2].layout = Some(WarehouseLayout::Rudderstack);
+        for (source, names) in [(1, &["orders", "totals"][..]), (2, &["orders"])] {
+            desired[source].views = Some(own_views(names));
+        }
         let today = "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD')";
         let today = value(&admin, today).await.parse().unwrap();
         let main = cluster("default/main");
@@ -72,8 +75,8 @@ async fn what_is_described_is_what_is_done() {
             let found = result.unwrap();
             assert_eq!(found.bucket, bucket);
             assert_eq!(
-                (found.changed, found.pending, found.warnings),
-                (vec![], vec![], vec![]),
+                (found.changed, found.pending, found.warnings, found.views),
+                (vec![], vec![], vec![], vec![]),
                 "{roles:?}"
             );
         }

@@ -11,7 +11,10 @@ use trunkline_model::headers::HeaderColumn;
 use trunkline_model::names::ClusterName;
 use trunkline_model::request::BodyFormat;
 use trunkline_model::secret::SecretBytes;
-use trunkline_warehouse::{DesiredSource, PartitionBy, Provisioned, SourceError, Warehouse};
+use trunkline_warehouse::{
+    CastType, DesiredSource, OwnColumn, OwnValue, OwnView, OwnViews, PartitionBy, Provisioned,
+    SourceError, Warehouse,
+};
 
 /// The server of this binary. It is stopped when the process ends: a static is never dropped, but
 /// the server's watchdog sees the process go.
@@ -131,6 +134,7 @@ pub(crate) fn source(name: &str) -> DesiredSource {
         partition_by: Some(PartitionBy::Day),
         storage: None,
         layout: None,
+        views: None,
     }
 }
 
@@ -144,6 +148,38 @@ pub(crate) fn source_with(name: &str, headers: &[&str]) -> DesiredSource {
     DesiredSource {
         header_columns: headers.iter().map(column).collect(),
         ..source(name)
+    }
+}
+
+/// Views of those names, each with the columns `message_id` and `a`, a number of the body.
+pub(crate) fn own_views(names: &[&str]) -> OwnViews {
+    let column = |name: &str, value, cast| OwnColumn {
+        name: name.to_owned(),
+        values: vec![value],
+        cast,
+    };
+    let view = |name: &&str| OwnView {
+        name: (*name).to_owned(),
+        columns: vec![
+            column(
+                "message_id",
+                OwnValue::Column("message_id".to_owned()),
+                None,
+            ),
+            column(
+                "a",
+                OwnValue::Path(vec!["a".to_owned()]),
+                Some(CastType::Numeric),
+            ),
+        ],
+        types: Vec::new(),
+        events: Vec::new(),
+        distinct_on: Vec::new(),
+        order_by: Vec::new(),
+    };
+    OwnViews {
+        views: names.iter().map(view).collect(),
+        untouched: Vec::new(),
     }
 }
 
@@ -219,6 +255,23 @@ pub(crate) async fn store(client: &Client, bucket: i32, source: &str, count: usi
          FROM generate_series(0, {count} - 1) n"
     );
     client.batch_execute(&sql).await.unwrap();
+}
+
+/// Stores one event now, as the superuser: its columns as SQL, `message_id => 'm1'` and so on.
+pub(crate) async fn store_event(client: &Client, place: &Provisioned, columns: &[(&str, &str)]) {
+    let (names, values): (Vec<&str>, Vec<&str>) = columns.iter().copied().unzip();
+    let sql = format!(
+        "INSERT INTO trunkline.events (bucket, source, delivery_id, position, auth_scope, {}) \
+         VALUES ({}, 'default/{}', gen_random_uuid(), 0, 'request', {})",
+        names.join(", "),
+        place.bucket,
+        place.relation.schema,
+        values.join(", ")
+    );
+    client
+        .batch_execute(&sql)
+        .await
+        .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
 }
 
 /// Stores lines of COPY's text format, as the ingester's statement would: the parent's name, columns

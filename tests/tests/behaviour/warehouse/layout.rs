@@ -89,6 +89,7 @@ async fn a_second_run_writes_nothing() {
     let password = SecretBytes::new("p");
     let mut desired = [source_with("shop", &["x-shop"]), source("web")];
     desired[0].readers = vec!["analyst".to_owned()];
+    desired[0].views = Some(own_views(&["orders", "totals"]));
     admin
         .batch_execute("CREATE ROLE analyst; CREATE ROLE loader")
         .await
@@ -104,6 +105,7 @@ async fn a_second_run_writes_nothing() {
         for (_, result) in results.await.unwrap() {
             let result = result.unwrap();
             assert_eq!(result.warnings, Vec::<String>::new());
+            assert_eq!(result.views, Vec::<String>::new());
             report.changed.extend(result.changed);
         }
         report

@@ -3,10 +3,12 @@
 //! One server serves the whole binary and each test has a database of its own on it, except where
 //! a test is about the server.
 
+mod casts;
 mod connect;
 mod describe;
 mod harness;
 mod layout;
+mod own_views;
 mod partitions;
 mod readers;
 mod rejections;
