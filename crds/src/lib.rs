@@ -18,8 +18,8 @@ mod pods;
 mod reference;
 mod source;
 mod verification;
-mod warehouse;
 mod views;
+mod warehouse;
 
 pub use cluster::{
     ClusterSize, Database, DatabaseRoles, Exposure, Ingress, UpdatePolicy, WebhookCluster,
@@ -38,11 +38,11 @@ pub use verification::{
     SecretKeyRef, SharedSecretVerification, SignatureCoverage, SignatureEncoding, SignatureFormat,
     SignatureTimestamp, SigningSecret, TimestampUnit, Verification, VerificationMode,
 };
-pub use warehouse::{SourceWarehouse, WarehouseLayout};
 pub use views::{
     MAX_VIEW_COLUMNS, MAX_VIEW_KEYS, MAX_VIEW_VALUES, MAX_VIEWS, SortDirection, View, ViewColumn,
     ViewFilter, ViewOrder, ViewType, ViewValue,
 };
+pub use warehouse::{SourceWarehouse, WarehouseLayout};
 
 /// The API group.
 pub const GROUP: &str = "trunkline.dev";

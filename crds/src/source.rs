@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::verification::Verification;
-use crate::warehouse::SourceWarehouse;
 use crate::views::View;
+use crate::warehouse::SourceWarehouse;
 
 /// One sender of webhooks: the path it posts to, how it proves itself, and the schema in which its
 /// events appear.

@@ -307,8 +307,11 @@ mod tests {
         }
         assert_eq!(
             steps[0].sql,
-            "DROP VIEW IF EXISTS \"shop\".\"events\", \"shop\".\"orders\";\n\
-             DROP SCHEMA \"shop\""
+            format!(
+                "{};\nDROP VIEW IF EXISTS \"shop\".\"events\", \"shop\".\"orders\";\n\
+                 DROP SCHEMA \"shop\"",
+                relations::drop_all(7, "shop")
+            )
         );
         for step in &steps[1..3] {
             assert!(step.needed.sql().contains("pg_inherits"), "{}", step.what);

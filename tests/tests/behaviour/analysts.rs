@@ -66,7 +66,7 @@ impl Analysts {
     }
 }
 
-fn track(event: &str, id: &str, properties: Value) -> Value {
+fn track(event: &str, id: &str, properties: &Value) -> Value {
     json!({"type": "track", "event": event, "messageId": id, "userId": "ada",
         "timestamp": "2026-11-24T10:00:00.000Z", "properties": properties})
 }
@@ -81,7 +81,7 @@ async fn a_new_event_is_a_typed_relation_within_two_seconds_and_nothing_odd_fail
         .enumerate()
     {
         analysts
-            .post(&[track(event, &format!("m{round}"), order.clone())])
+            .post(&[track(event, &format!("m{round}"), &order)])
             .await;
         let relation = event.to_lowercase().replace(' ', "_");
         let sql = format!(
@@ -106,7 +106,7 @@ async fn a_new_event_is_a_typed_relation_within_two_seconds_and_nothing_odd_fail
     let odd: Vec<_> = odd
         .into_iter()
         .enumerate()
-        .map(|(n, properties)| track("Order Completed", &format!("odd{n}"), properties))
+        .map(|(n, properties)| track("Order Completed", &format!("odd{n}"), &properties))
         .collect();
     analysts.post(&odd).await;
     let coupon = "SELECT concat_ws('|', coupon, coalesce(total::text, 'NULL'), \
@@ -118,7 +118,7 @@ async fn a_new_event_is_a_typed_relation_within_two_seconds_and_nothing_odd_fail
         "timestamp": "garbage", "properties": {"total": 1}});
     let wide: serde_json::Map<_, _> = (0..1_700).map(|n| (format!("p{n}"), n.into())).collect();
     analysts
-        .post(&[garbage, track("Wide", "wide", wide.into())])
+        .post(&[garbage, track("Wide", "wide", &wide.into())])
         .await;
     let _ = analysts.first_row("SELECT id FROM segment.wide").await;
     let discards = "SELECT string_agg(column_name || '=' || column_value, ' ' \
@@ -139,7 +139,7 @@ async fn a_new_event_is_a_typed_relation_within_two_seconds_and_nothing_odd_fail
                 track(
                     &format!("Name {part} {n}"),
                     &id,
-                    json!({format!("q{part}_{n}"): 1}),
+                    &json!({format!("q{part}_{n}"): 1}),
                 )
             })
             .collect();

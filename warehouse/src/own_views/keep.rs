@@ -250,11 +250,12 @@ fn grant(source: &DesiredSource, relation: &RelationName, role: &str) -> Step {
     Step {
         what: format!("let role {role} read {relation}"),
         needed: Test::new(
-            "EXISTS (SELECT FROM pg_roles r, pg_namespace n \
-             JOIN pg_class c ON c.relnamespace = n.oid \
-             WHERE r.rolname = $1 AND n.nspname = $2 AND c.relname = $3 AND c.relkind = 'v' \
+            // A group that does not exist yet is made before.
+            "EXISTS (SELECT FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid \
+             WHERE n.nspname = $2 AND c.relname = $3 AND c.relkind = 'v' \
              AND obj_description(c.oid, 'pg_class') = $4 \
-             AND NOT has_table_privilege(r.oid, c.oid, 'SELECT'))",
+             AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = $1 \
+             AND has_table_privilege(r.oid, c.oid, 'SELECT')))",
             [
                 role,
                 relation.schema.as_str(),

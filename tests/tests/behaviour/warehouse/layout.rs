@@ -160,8 +160,9 @@ async fn an_unchanged_desire_costs_the_same_few_queries_for_any_number_of_source
         costs.push(queries() - before);
     }
     // Version, settings and clock; catalog, shared buckets, schemas, roles and rights; layouts,
-    // relations, their columns, names of events and what had no room; partitions; one comparison.
-    assert_eq!(costs, [15, 15]);
+    // relations, their columns, names of events and what had no room; views of their own; partitions;
+    // one comparison.
+    assert_eq!(costs, [16, 16]);
     server.stop().await;
 }
 
@@ -232,6 +233,7 @@ async fn an_older_layout_is_migrated_and_keeps_its_rows() {
             "create trunkline.shared_buckets (layout version 8)",
             "create trunkline.shapes (layout version 9)",
             "create trunkline.relations (layout version 10)",
+            "create trunkline.own_views and safe casts (layout version 11)",
             "add column body_text to trunkline.events",
             "add column raw to trunkline.events",
             "add column body_text to trunkline_data.bucket_2",
@@ -343,7 +345,7 @@ async fn someone_elses_schema_of_our_name_is_left_alone_until_it_is_handed_over(
         let (_, fix) = error.split_once("run: ").unwrap();
         admin.batch_execute(fix).await.unwrap();
         warehouse.ensure_layout().await.unwrap();
-        assert_eq!(tree(&admin).await.len(), 16);
+        assert_eq!(tree(&admin).await.len(), 17);
     }
 }
 
@@ -402,8 +404,9 @@ async fn a_layout_whose_creation_was_cut_short_is_completed() {
         .batch_execute(
             "DROP VIEW trunkline.webhook_sources, trunkline.source_statistics, \
              trunkline.rejections; \
-             DROP FUNCTION trunkline.number_of, trunkline.boolean_of, trunkline.time_of; \
-             DROP TABLE trunkline.relation_columns, trunkline.relations, trunkline.event_names, \
+             DROP FUNCTION trunkline.number_of, trunkline.boolean_of, trunkline.time_of, \
+             trunkline.timestamptz_or_null; \
+             DROP TABLE trunkline.own_views, trunkline.relation_columns, trunkline.relations, trunkline.event_names, \
              trunkline.schema_changes; \
              DROP TABLE trunkline_data.rejections, trunkline.dropped_partitions, \
              trunkline.frozen_partitions, trunkline.readers, trunkline.sources, \

@@ -13,7 +13,7 @@ const DENIED: &str = "42501";
 /// What any reader may notice of a change.
 const LIMIT: Duration = Duration::from_millis(250);
 
-fn track(event: &str, id: &str, properties: serde_json::Value) -> serde_json::Value {
+fn track(event: &str, id: &str, properties: &serde_json::Value) -> serde_json::Value {
     json!({"type": "track", "event": event, "messageId": id, "properties": properties})
 }
 
@@ -68,14 +68,14 @@ async fn readers_see_the_relations_of_their_source_and_no_others() {
                 &admin,
                 bucket,
                 schema,
-                &track("Ping", "m1", json!({"n": 1})),
+                &track("Ping", "m1", &json!({"n": 1})),
             )
             .await;
             send(
                 &admin,
                 bucket,
                 schema,
-                &track("Ping", "m2", json!({"n": "x"})),
+                &track("Ping", "m2", &json!({"n": "x"})),
             )
             .await;
         }
@@ -147,7 +147,7 @@ async fn who_reads_for_long_is_waited_for_and_nobody_else_waits() {
             &admin,
             bucket,
             "shop",
-            &track(event, event, json!({"n": 1})),
+            &track(event, event, &json!({"n": 1})),
         )
         .await;
     }
@@ -157,7 +157,7 @@ async fn who_reads_for_long_is_waited_for_and_nobody_else_waits() {
     let long = "BEGIN; SELECT * FROM shop.read; SELECT * FROM shop.discards";
     holder.batch_execute(long).await.unwrap();
     for event in ["Read", "Other", "New"] {
-        let body = track(event, &format!("{event} 2"), json!({"n": "x", "more": 1}));
+        let body = track(event, &format!("{event} 2"), &json!({"n": "x", "more": 1}));
         send(&admin, bucket, "shop", &body).await;
     }
     // Others read the same all the while.
@@ -238,7 +238,7 @@ async fn a_relation_of_somebody_else_stays_and_is_named() {
         &admin,
         bucket,
         "shop",
-        &track("Pong", "m2", json!({"n": 1})),
+        &track("Pong", "m2", &json!({"n": 1})),
     )
     .await;
     let news = poll(&mut relator).await;

@@ -14,7 +14,7 @@ async fn sql_of_all(client: &Client) -> Vec<String> {
     .await
 }
 
-fn track(id: &str, properties: Value) -> Value {
+fn track(id: &str, properties: &Value) -> Value {
     json!({"type": "track", "event": "Odd", "messageId": id, "properties": properties})
 }
 
@@ -27,7 +27,7 @@ async fn what_does_not_fit_is_null_and_a_discard() {
     let mut relator = relator(&database).await;
     let first = track(
         "m0",
-        json!({"n": 1, "b": true, "t": "2026-11-24T10:00:00Z", "s": "text"}),
+        &json!({"n": 1, "b": true, "t": "2026-11-24T10:00:00Z", "s": "text"}),
     );
     send(&admin, bucket, "shop", &first).await;
     settle(&mut relator, &admin).await;
@@ -98,7 +98,7 @@ async fn what_does_not_fit_is_null_and_a_discard() {
     ];
     for (number, (column, sent, ..)) in cases.iter().enumerate() {
         let id = format!("m{}", number + 1);
-        send(&admin, bucket, "shop", &track(&id, json!({*column: sent}))).await;
+        send(&admin, bucket, "shop", &track(&id, &json!({*column: sent}))).await;
     }
     settle(&mut relator, &admin).await;
     // No setting of the session has a say in it.
