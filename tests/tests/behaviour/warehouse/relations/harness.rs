@@ -36,7 +36,8 @@ pub(super) async fn poll(relator: &mut Relator) -> News {
 /// Looks until there is nothing new.
 pub(super) async fn settle(relator: &mut Relator, client: &Client) {
     let news = "SELECT count(*) FROM trunkline.shapes WHERE handled_at IS NULL";
-    let deadline = Instant::now() + Duration::from_secs(60);
+    // For ten thousand names on a machine that does other things too.
+    let deadline = Instant::now() + Duration::from_secs(300);
     loop {
         let polled = poll(relator).await;
         if value(client, news).await == "0" {
