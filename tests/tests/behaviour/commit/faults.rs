@@ -42,8 +42,12 @@ async fn a_stopped_database_refuses_at_once_and_is_used_again_when_it_is_back() 
     for size in [1, 400] {
         let rows = vec![format!(r#"{{"a":"{}"}}"#, "x".repeat(1_000)); size].join("\n");
         let (answer, took) = timed(committer.commit(fixture.delivery(&rows), ())).await;
+        // One of the server's processes may outlive its postmaster by a moment, and end while it commits.
         assert!(
-            matches!(answer, Err(CommitError::Unavailable(_))),
+            matches!(
+                answer,
+                Err(CommitError::Unavailable(_) | CommitError::UnknownOutcome(_))
+            ),
             "{answer:?}"
         );
         assert!(took < Duration::from_secs(1), "{took:?}");
