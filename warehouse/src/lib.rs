@@ -219,7 +219,8 @@ impl Warehouse {
                 has_lz4: server.has_lz4,
             },
         };
-        let results = sources::ensure(&lease, place, desired, kept).await?;
+        // In a box, since it is large and callers hold it within futures of their own.
+        let results = Box::pin(sources::ensure(&lease, place, desired, kept)).await?;
         lease.give_back();
         Ok(results)
     }
