@@ -140,7 +140,8 @@ E2E_THREADS ?= 3
 
 .PHONY: e2e
 e2e: images kubernetes ## the tests on a real Kubernetes, which they start themselves (as root)
-	cargo test --locked -p trunkline-tests --test kubernetes -- --ignored --test-threads=$(E2E_THREADS)
+	@# By the whole workspace, as `make test` has built it: for one package alone, dependencies have other features.
+	cargo test --workspace --locked --test kubernetes -- --ignored --test-threads=$(E2E_THREADS)
 
 .PHONY: cluster
 cluster: images kubernetes ## a Kubernetes with Trunkline to try things on, until Ctrl-C (as root)
