@@ -10,8 +10,8 @@ use trunkline_model::names::{RelationName, quote_identifier, quote_literal};
 
 use crate::apply::run;
 use crate::catalog;
-use crate::error::{Error, dependants};
-use crate::step::{PendingReason, Report, Step};
+use crate::error::Error;
+use crate::step::{Outcome, PendingReason, Report, Step};
 
 /// A right on a relation as `GRANT` words it: privilege, grantee, whether with grant option.
 pub(crate) type Grant = (String, String, bool);
@@ -65,29 +65,19 @@ impl Definition {
     /// Makes the view anew, with the rights that `grants` lists.
     pub(crate) fn recreate(&self, grants: &[Grant]) -> String {
         let name = self.relation.quoted();
-        let grants: Vec<_> = grants
-            .iter()
-            .map(|(privilege, grantee, grantable)| {
-                let option = if *grantable { " WITH GRANT OPTION" } else { "" };
-                format!(";\nGRANT {privilege} ON {name} TO {grantee}{option}")
-            })
-            .collect();
-        format!(
-            "DROP VIEW {name};\nCREATE {}{}",
-            self.view(),
-            grants.concat()
-        )
+        let mut statements = vec![
+            format!("DROP VIEW {name}"),
+            format!("CREATE {}", self.view()),
+        ];
+        statements.extend(grant_again(&name, grants));
+        statements.join(";\n")
     }
 
     fn view(&self) -> String {
-        let barrier = if self.is_barrier {
-            " WITH (security_barrier = true)"
-        } else {
-            ""
-        };
         format!(
-            "VIEW {}{barrier} AS\n{}",
+            "VIEW {}{} AS\n{}",
             self.relation.quoted(),
+            options(self.is_barrier),
             self.query
         )
     }
@@ -124,19 +114,38 @@ impl Definition {
     }
 }
 
-/// How a step ended that others' objects may keep from being done.
-pub(crate) fn report(
-    step: &Step,
-    outcome: Result<crate::step::Outcome, Error>,
-) -> Result<Report, Error> {
-    match outcome {
-        Err(Error::Statement { source, .. })
-            if source.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) =>
-        {
-            let mut report = Report::default();
-            report.defer(step, PendingReason::Dependants(dependants(&source)));
-            Ok(report)
-        }
-        outcome => Ok(Report::of(step, outcome?)),
+/// The options of a view: ` WITH …`, or nothing.
+pub(crate) const fn options(is_barrier: bool) -> &'static str {
+    if is_barrier {
+        " WITH (security_barrier = true)"
+    } else {
+        ""
     }
+}
+
+/// The statements that give the view of that name, in SQL, the rights which it had.
+pub(crate) fn grant_again(name: &str, grants: &[Grant]) -> impl Iterator<Item = String> {
+    grants.iter().map(move |(privilege, grantee, grantable)| {
+        let option = if *grantable { " WITH GRANT OPTION" } else { "" };
+        format!("GRANT {privilege} ON {name} TO {grantee}{option}")
+    })
+}
+
+/// What others do that keeps a step from being done; None when it ended in another way.
+pub(crate) fn obstacle(outcome: &Result<Outcome, Error>) -> Option<PendingReason> {
+    match outcome {
+        Ok(Outcome::Locked) => Some(PendingReason::Locked),
+        Ok(_) => None,
+        Err(error) => error.dependants().map(PendingReason::Dependants),
+    }
+}
+
+/// How a step ended that others' objects may keep from being done.
+pub(crate) fn report(step: &Step, outcome: Result<Outcome, Error>) -> Result<Report, Error> {
+    let Some(reason) = obstacle(&outcome) else {
+        return Ok(Report::of(step, outcome?));
+    };
+    let mut report = Report::default();
+    report.defer(step, reason);
+    Ok(report)
 }

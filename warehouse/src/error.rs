@@ -300,6 +300,19 @@ impl Error {
         }
     }
 
+    /// Others' objects that keep an object from being dropped, as the server lists them; None of any other
+    /// error.
+    pub(crate) fn dependants(&self) -> Option<String> {
+        match self {
+            Self::Statement { source, .. }
+                if source.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) =>
+            {
+                Some(dependants(source))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it concerns the one object that was being changed, so that others can go on.
     pub(crate) fn is_local(&self) -> bool {
         matches!(
@@ -329,7 +342,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 /// What depends on an object that the server would not drop: "view a.b depends on view c.events",
 /// one a line.
-pub(crate) fn dependants(error: &tokio_postgres::Error) -> String {
+fn dependants(error: &tokio_postgres::Error) -> String {
     let detail = error
         .as_db_error()
         .and_then(|error| error.detail())

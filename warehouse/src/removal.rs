@@ -9,7 +9,6 @@
 //! - Rows in a bucket that others share are out of sight at once, and deleted by [`crate::purge`].
 
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 use trunkline_model::names::{ClusterName, SourceName, quote_identifier, quote_literal};
 use trunkline_pgconn::Target;
 
@@ -17,7 +16,7 @@ use crate::apply::{CURRENT_ROLE, run_or_fail};
 use crate::catalog::{self, SourceRow};
 use crate::claim;
 use crate::detach::detach;
-use crate::error::{Error, dependants};
+use crate::error::Error;
 use crate::layout::EVENTS;
 use crate::own_views::{MadeView, made_views};
 use crate::partitions::bucket_table;
@@ -122,14 +121,9 @@ pub(crate) async fn drop_source(
 pub(crate) async fn run(client: &Client, step: &Step) -> Result<Report, Error> {
     run_or_fail(client, step)
         .await
-        .map_err(|error| match error {
-            Error::Statement { doing, source }
-                if source.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) =>
-            {
-                let objects = dependants(&source);
-                Error::Dependants { doing, objects }
-            }
-            error => error,
+        .map_err(|error| match (error.dependants(), error) {
+            (Some(objects), Error::Statement { doing, .. }) => Error::Dependants { doing, objects },
+            (_, error) => error,
         })
 }
 

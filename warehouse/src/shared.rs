@@ -11,7 +11,7 @@
 
 use std::num::NonZeroU16;
 
-use trunkline_model::names::{ClusterName, SourceName, quote_literal};
+use trunkline_model::names::{ClusterName, quote_literal};
 
 use crate::partitions::{Bucket, bucket_table};
 use crate::ranges::PartitionBy;
@@ -138,10 +138,11 @@ pub(crate) struct SourceRows {
 }
 
 impl SourceRows {
-    pub(crate) fn new(source: &SourceName, bucket: Bucket) -> Self {
+    /// `source` is namespace/name.
+    pub(crate) fn new(source: &str, bucket: Bucket) -> Self {
         Self {
             table: bucket_table(bucket.number),
-            condition: bucket.is_shared.then(|| of_source(&source.to_string())),
+            condition: bucket.is_shared.then(|| of_source(source)),
         }
     }
 }

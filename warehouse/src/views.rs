@@ -52,7 +52,7 @@ impl EventsView {
             .map(|column| (column.name.as_str(), column.doc.as_str()))
             .collect();
         let body_column = columns.iter().find(|column| column.name == "body");
-        let SourceRows { table, condition } = SourceRows::new(source, held.bucket);
+        let SourceRows { table, condition } = SourceRows::new(&source.to_string(), held.bucket);
         let is_barrier = condition.is_some();
         let rows = match condition {
             Some(condition) => format!("{table}\nWHERE {condition}"),

@@ -58,7 +58,7 @@ impl KeptView {
         held: Held,
         grantees: Vec<String>,
     ) -> Self {
-        let rows = SourceRows::new(&source.name, held.bucket);
+        let rows = SourceRows::new(&source.name.to_string(), held.bucket);
         let query = Query {
             view,
             columns: &events_columns(source.body, &source.header_columns),

@@ -20,7 +20,8 @@ use super::view::{Origin, View, view};
 use super::{discards, layout_name};
 use crate::apply::try_once;
 use crate::catalog;
-use crate::error::{Error, dependants};
+use crate::definition::{Grant, grant_again, obstacle};
+use crate::error::Error;
 use crate::roles::Role;
 use crate::step::{Outcome, PendingReason, PendingStep, Report, Step, Test};
 
@@ -207,13 +208,10 @@ impl Definition {
     }
 
     /// Makes the view anew, with the rights that `grants` lists.
-    fn recreate(&self, grants: &[(String, String, bool)]) -> Step {
+    fn recreate(&self, grants: &[Grant]) -> Step {
         let name = self.quoted();
         let mut statements = vec![format!("DROP VIEW {name}"), self.create_by("CREATE VIEW")];
-        statements.extend(grants.iter().map(|(privilege, grantee, grantable)| {
-            let option = if *grantable { " WITH GRANT OPTION" } else { "" };
-            format!("GRANT {privilege} ON {name} TO {grantee}{option}")
-        }));
+        statements.extend(grant_again(&name, grants));
         let statements: Vec<_> = statements.iter().map(String::as_str).collect();
         self.build(self.needed(), &statements, &self.view.comments)
     }
@@ -294,27 +292,16 @@ impl Definition {
             // A newer version of this program has other columns that are always there.
             Err(error) if error.code() == Some(&SqlState::INVALID_TABLE_DEFINITION) => {
                 let grants = catalog::grants(client, &self.quoted()).await?;
-                match self.attempt(client, &self.recreate(&grants)).await {
-                    Err(Error::Statement { source, .. })
-                        if source.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) =>
-                    {
-                        let reason = PendingReason::Dependants(dependants(&source));
-                        return Ok(Report {
-                            changed: Vec::new(),
-                            pending: vec![self.pending(reason)],
-                        });
-                    }
-                    outcome => outcome?,
-                }
+                self.attempt(client, &self.recreate(&grants)).await
             }
-            outcome => outcome?,
+            outcome => outcome,
         };
-        Ok(match outcome {
-            Outcome::Locked => Report {
+        Ok(match obstacle(&outcome) {
+            Some(reason) => Report {
                 changed: Vec::new(),
-                pending: vec![self.pending(PendingReason::Locked)],
+                pending: vec![self.pending(reason)],
             },
-            outcome => Report::of(&step, outcome),
+            None => Report::of(&step, outcome?),
         })
     }
 }

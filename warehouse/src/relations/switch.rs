@@ -9,7 +9,6 @@
 use std::collections::BTreeMap;
 
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 use trunkline_model::names::quote_literal;
 use trunkline_model::naming::Naming;
 
@@ -19,10 +18,11 @@ use super::layout_name;
 use super::readers::own;
 use crate::apply::{CURRENT_ROLE, run_or_fail, try_once};
 use crate::claim::Held;
-use crate::error::{Error, chain, dependants};
+use crate::definition::obstacle;
+use crate::error::{Error, chain};
 use crate::source_error::SourceError;
 use crate::sources::DesiredSource;
-use crate::step::{PendingReason, PendingStep, Report, Step, Test};
+use crate::step::{PendingStep, Report, Step, Test};
 
 /// What became of a source's change of layout.
 #[derive(Debug, Default)]
@@ -84,28 +84,20 @@ async fn switch_one(
     }
     for name in outdated {
         let step = drop_one(number, source, name);
-        let reason = match try_once(client, &step).await {
-            Ok(crate::step::Outcome::Locked) => PendingReason::Locked,
-            Ok(outcome) => {
-                done.report.add(&step, outcome);
-                continue;
-            }
-            Err(Error::Statement { source, .. })
-                if source.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) =>
-            {
-                PendingReason::Dependants(dependants(&source))
-            }
-            Err(error) if error.is_local() => {
-                done.warnings.push(chain(&error));
-                continue;
-            }
+        let outcome = try_once(client, &step).await;
+        if let Some(reason) = obstacle(&outcome) {
+            let step = format!(
+                "drop view {}.{name}, which is of another warehouse.layout,",
+                source.schema
+            );
+            done.report.pending.push(PendingStep { step, reason });
+            continue;
+        }
+        match outcome {
+            Ok(outcome) => done.report.add(&step, outcome),
+            Err(error) if error.is_local() => done.warnings.push(chain(&error)),
             Err(error) => return Err(error),
-        };
-        let step = format!(
-            "drop view {}.{name}, which is of another warehouse.layout,",
-            source.schema
-        );
-        done.report.pending.push(PendingStep { step, reason });
+        }
     }
     Ok(done)
 }

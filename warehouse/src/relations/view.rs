@@ -12,8 +12,8 @@ use trunkline_model::naming::Naming;
 use super::decide::{Column, Decided, Relation, as_json};
 use super::subject::Subject;
 use crate::claim::Held;
-use crate::partitions::bucket_table;
-use crate::shared;
+use crate::definition::options;
+use crate::shared::SourceRows;
 
 /// Whose relations they are, and where their rows are.
 #[derive(Debug, Clone, Copy)]
@@ -59,26 +59,25 @@ const WHICH_TIME: &str =
 impl Origin<'_> {
     /// Options of a view that reads the bucket.
     pub(super) const fn options(&self) -> &'static str {
-        if self.held.bucket.is_shared {
-            " WITH (security_barrier = true)"
-        } else {
-            ""
-        }
+        options(self.held.bucket.is_shared)
     }
 
     pub(super) fn table(&self) -> String {
-        bucket_table(self.held.bucket.number)
+        self.rows().table
     }
 
     /// Is true of the rows that relations show at all.
     pub(super) fn condition(&self) -> String {
         let shown = "NOT b.\"dup\"";
-        if self.held.bucket.is_shared {
+        match self.rows().condition {
             // The only table here with such a column.
-            format!("{} AND {shown}", shared::of_source(self.source))
-        } else {
-            shown.to_owned()
+            Some(own) => format!("{own} AND {shown}"),
+            None => shown.to_owned(),
         }
+    }
+
+    fn rows(&self) -> SourceRows {
+        SourceRows::new(self.source, self.held.bucket)
     }
 }
 
