@@ -24,7 +24,7 @@ use trunkline_bench::output::{self, say};
 use pool::Pool;
 use receiver::{Kind, Programs};
 use scenario::{Plan, Run, Scenario};
-use station::{SECRET, Station};
+use station::{Log, SECRET, Station};
 
 /// Events that are made for each second of a run. A run that needs more ends when they do.
 const EVENTS_PER_SECOND: f64 = 80_000.0;
@@ -99,8 +99,13 @@ async fn main() -> anyhow::Result<()> {
     ));
     let mut rng = StdRng::seed_from_u64(seed);
     let mut runs: Vec<Run> = Vec::new();
+    let log = if scenarios.iter().any(|scenario| scenario.is_watched()) {
+        Log::Long
+    } else {
+        Log::Short
+    };
     for pair in 1..=arguments.pairs {
-        let station = Station::start(arguments.writers).await?;
+        let station = Station::start(arguments.writers, log).await?;
         let mut full_rates = HashMap::new();
         for &scenario in &scenarios {
             let mut receivers = arguments.receivers.clone();

@@ -19,15 +19,28 @@ const PLAIN_TABLE: &str = "public.webhook_events";
 
 /// Settings of the server besides those of every private one: no checkpoint within a run, since it
 /// would meet one receiver and not the other. Between runs there is one.
-const SETTINGS: &[(&str, &str)] = &[
-    ("max_wal_size", "8GB"),
-    ("min_wal_size", "1GB"),
-    ("checkpoint_timeout", "1h"),
-];
+const SETTINGS: &[(&str, &str)] = &[("max_wal_size", "8GB"), ("checkpoint_timeout", "1h")];
 
-/// Segments of the log, 16 MiB each, that exist before the first run. A server that has been in use
-/// renames old ones; a new one writes each full of zeros when it is needed, and commits wait.
-const SEGMENTS: usize = 64;
+/// How much of the log exists before the first run, in segments of 16 MiB. A server that has been
+/// in use renames old ones; a new one writes each full of zeros when it is needed, and every commit
+/// waits for it, some 50 ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Log {
+    /// What a run of seconds writes.
+    Short,
+    /// All that the server keeps: a window of minutes uses each segment several times.
+    Long,
+}
+
+impl Log {
+    /// The setting that keeps so much, and the number of its segments.
+    fn kept(self) -> (&'static str, usize) {
+        match self {
+            Self::Short => ("1GB", 64),
+            Self::Long => ("8GB", 512),
+        }
+    }
+}
 
 /// A running server with [`SOURCES`] sources.
 pub(crate) struct Station {
@@ -41,8 +54,11 @@ pub(crate) struct Station {
 
 impl Station {
     /// Starts a server.
-    pub(crate) async fn start(writers: usize) -> anyhow::Result<Self> {
-        let database = Database::start_with(SETTINGS).await;
+    pub(crate) async fn start(writers: usize, log: Log) -> anyhow::Result<Self> {
+        let (min_wal_size, segments) = log.kept();
+        let mut settings = SETTINGS.to_vec();
+        settings.push(("min_wal_size", min_wal_size));
+        let database = Database::start_with(&settings).await;
         let name = |number| format!("source-{number}");
         let mut drafts: Vec<_> = (0..SOURCES)
             .map(|number| SourceDraft::segment(&name(number), &[SECRET]))
@@ -71,7 +87,7 @@ impl Station {
             folder,
         };
         station.write_routes()?;
-        station.prepare().await?;
+        station.prepare(segments).await?;
         Ok(station)
     }
 
@@ -91,14 +107,14 @@ impl Station {
         Ok(std::fs::write(self.routes(), serde_json::to_vec(&routes)?)?)
     }
 
-    async fn prepare(&self) -> anyhow::Result<()> {
+    async fn prepare(&self, segments: usize) -> anyhow::Result<()> {
         let client = self.database.connect().await;
         let table = format!(
             "CREATE TABLE {PLAIN_TABLE} (LIKE trunkline.events INCLUDING DEFAULTS); \
              GRANT INSERT ON {PLAIN_TABLE} TO PUBLIC"
         );
         client.batch_execute(&table).await?;
-        for _ in 0..SEGMENTS {
+        for _ in 0..segments {
             // A segment with nothing in it is not switched.
             client
                 .batch_execute("SELECT pg_logical_emit_message(false, 'bench', '')")
