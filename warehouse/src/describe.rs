@@ -18,7 +18,7 @@ use crate::roles::Roles;
 use crate::shared::Class;
 use crate::sources::{DesiredSource, NEW_PARTITION_BY};
 use crate::step::Step;
-use crate::work::{new_shared_bucket, new_source};
+use crate::work::{self, new_shared_bucket, new_source};
 
 /// One transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,8 @@ pub fn describe(
     };
     let mut steps = layout::from_nothing(database.name);
     steps.extend(ingest::steps(roles, database.name));
+    let of_readers = work::of_readers(place);
+    steps.extend(of_readers.iter().map(|work| work.step().clone()));
     let readers = desired.iter().flat_map(|source| source.readers.clone());
     let readers: Marks = readers.map(|role| (role, None)).collect();
     let (mut numbers, mut shared) = (1.., BTreeMap::new());

@@ -29,6 +29,11 @@ impl Place<'_> {
     pub(crate) fn reader_group(&self, source: &DesiredSource) -> Option<Role> {
         (*self.roles == Roles::Managed).then(|| Role::reader(self.database, source.schema.as_str()))
     }
+
+    /// The group that such groups are members of.
+    pub(crate) fn readers(&self) -> Option<Role> {
+        (*self.roles == Roles::Managed).then(|| Role::readers(self.database))
+    }
 }
 
 /// What the database says about the sources, before anything is changed.
@@ -59,6 +64,7 @@ impl Found {
         let groups: Vec<_> = desired
             .iter()
             .filter_map(|source| place.reader_group(source))
+            .chain(place.readers())
             .collect();
         let mut roles: BTreeSet<_> = groups.iter().map(|group| group.name.as_str()).collect();
         roles.extend(
@@ -101,7 +107,11 @@ impl Found {
     ) -> Result<Claim, SourceError> {
         let mark = self.schemas.get(source.schema.as_str());
         let claim = claim::judge(source, place.cluster, holdings, mark)?;
-        if let Some(group) = place.reader_group(source) {
+        for group in place
+            .reader_group(source)
+            .into_iter()
+            .chain(place.readers())
+        {
             group.refuse_foreign(&self.roles)?;
         }
         Ok(claim)

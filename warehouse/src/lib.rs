@@ -49,6 +49,7 @@ mod partitions;
 mod preflight;
 mod purge;
 mod ranges;
+mod reader_rights;
 mod readers;
 mod record;
 mod rejections;

@@ -13,8 +13,9 @@ use trunkline_model::names::{RelationName, quote_identifier, quote_literal};
 
 use crate::apply::CURRENT_ROLE;
 use crate::catalog::{Marks, ReaderRow};
+use crate::reader_rights::{read, see_rejections, see_sources};
 use crate::relations::revoke as revoke_relations;
-use crate::roles::{Role, read_rights, see_rejections};
+use crate::roles::Role;
 use crate::step::{Step, Test};
 
 /// Who is to read a source, and what is known of the roles involved.
@@ -41,11 +42,11 @@ impl Readers<'_> {
             .filter(|role| existing.contains_key(*role));
         listed
             .flat_map(|role| {
-                // Members of the group see them by it.
-                let rejections = self.group.is_none().then(|| see_rejections(role));
-                [Some(self.grant(role)), rejections]
+                // Members of the group have them by it.
+                let of_everybody = || [see_sources(role), see_rejections(role)];
+                let alone = self.group.is_none().then(of_everybody);
+                alone.into_iter().flatten().chain([self.grant(role)])
             })
-            .flatten()
             .collect()
     }
 
@@ -94,7 +95,7 @@ impl Readers<'_> {
     fn grant(&self, role: &str) -> Step {
         let mut step = match self.group {
             Some(group) => join(role, group),
-            None => read_rights(role, self.relation),
+            None => read(role, self.relation),
         };
         step.sql = format!(
             "{};\nINSERT INTO trunkline.readers (bucket, role, by_group) VALUES ({}, {}, {}) \
@@ -212,11 +213,13 @@ mod tests {
         assert_eq!(
             sql(&steps),
             [
-                "GRANT USAGE ON SCHEMA trunkline, \"shop\" TO \"Bi \"\"x\"\"\";\n\
-              GRANT SELECT ON \"shop\".\"events\", trunkline.webhook_sources TO \"Bi \"\"x\"\"\";\n\
-              INSERT INTO trunkline.readers (bucket, role, by_group) \
-              VALUES (7, 'Bi \"x\"', false) ON CONFLICT DO NOTHING",
-                "GRANT SELECT ON trunkline.rejections TO \"Bi \"\"x\"\"\""
+                "GRANT USAGE ON SCHEMA trunkline TO \"Bi \"\"x\"\"\";\n\
+                 GRANT SELECT ON trunkline.webhook_sources TO \"Bi \"\"x\"\"\"",
+                "GRANT SELECT ON trunkline.rejections TO \"Bi \"\"x\"\"\"",
+                "GRANT USAGE ON SCHEMA \"shop\" TO \"Bi \"\"x\"\"\";\n\
+                 GRANT SELECT ON \"shop\".\"events\" TO \"Bi \"\"x\"\"\";\n\
+                 INSERT INTO trunkline.readers (bucket, role, by_group) \
+                 VALUES (7, 'Bi \"x\"', false) ON CONFLICT DO NOTHING",
             ]
         );
         assert_eq!(

@@ -1,4 +1,5 @@
-//! Roles and what they may do: who inserts and who reads.
+//! Roles that we make, and what those who insert may do. What readers may is in
+//! [`crate::reader_rights`].
 //!
 //! Invariants:
 //! - Roles that Trunkline makes belong to the whole server, so that their names carry the database's, and each bears a
@@ -7,7 +8,7 @@
 //! - A password reaches the server as a SCRAM verifier only: statements end up in logs.
 
 use postgres_protocol::password::scram_sha_256;
-use trunkline_model::names::{RelationName, bounded_identifier, quote_identifier, quote_literal};
+use trunkline_model::names::{bounded_identifier, quote_identifier, quote_literal};
 use trunkline_model::secret::SecretBytes;
 
 use crate::apply::CURRENT_ROLE;
@@ -90,6 +91,15 @@ impl Role {
         )
     }
 
+    /// Who may find out which sources there are for them: everybody who may read one.
+    pub(crate) fn readers(database: &str) -> Self {
+        Self::new(
+            &format!("trunkline_{database}_readers"),
+            "readers",
+            database,
+        )
+    }
+
     /// Who may read one source.
     pub(crate) fn reader(database: &str, schema: &str) -> Self {
         let purpose = format!("reader group of schema {schema}");
@@ -119,7 +129,8 @@ impl Role {
         quote_identifier(&self.name)
     }
 
-    fn create(&self, options: &str, settings: &str) -> Step {
+    /// Makes the role unless it exists, with `settings` as statements of their own.
+    pub(crate) fn create(&self, options: &str, settings: &str) -> Step {
         let name = self.quoted();
         Step {
             what: format!("create role {}", self.name),
@@ -200,15 +211,19 @@ pub(crate) fn create_ingest_login(database: &str, password: Option<&SecretBytes>
 
 /// Puts the login into its group.
 pub(crate) fn join_ingest_group(database: &str) -> Step {
-    let (login, group) = (Role::ingest_login(database), Role::ingest(database));
+    join(&Role::ingest_login(database), &Role::ingest(database))
+}
+
+/// Lets a role of ours have what a group of ours may.
+pub(crate) fn join(role: &Role, group: &Role) -> Step {
     Step {
-        what: format!("make role {} a member of {}", login.name, group.name),
+        what: format!("make role {} a member of {}", role.name, group.name),
         needed: Test::new(
-            "NOT EXISTS (SELECT FROM pg_roles l, pg_roles g WHERE l.rolname = $1 \
-             AND g.rolname = $2 AND pg_has_role(l.oid, g.oid, 'USAGE'))",
-            [&login.name, &group.name],
+            "NOT EXISTS (SELECT FROM pg_roles r, pg_roles g WHERE r.rolname = $1 \
+             AND g.rolname = $2 AND pg_has_role(r.oid, g.oid, 'USAGE'))",
+            [&role.name, &group.name],
         ),
-        sql: format!("GRANT {} TO {}", group.quoted(), login.quoted()),
+        sql: format!("GRANT {} TO {}", group.quoted(), role.quoted()),
         fix: format!(
             "GRANT {} TO {CURRENT_ROLE} WITH ADMIN OPTION",
             group.quoted()
@@ -232,56 +247,6 @@ pub(crate) fn change_ingest_password(database: &str, password: &SecretBytes) -> 
             "GRANT {} TO {CURRENT_ROLE} WITH ADMIN OPTION",
             login.quoted()
         ),
-    }
-}
-
-/// The group of one source's readers, and its rights.
-pub(crate) fn reader_group(database: &str, relation: &RelationName) -> [Step; 3] {
-    let group = Role::reader(database, relation.schema.as_str());
-    [
-        group.create("NOLOGIN", ""),
-        read_rights(&group.name, relation),
-        see_rejections(&group.name),
-    ]
-}
-
-/// Lets a role see what was refused of the sources that it may read. Apart from the right to read,
-/// because who has that by an administrator may still lack this.
-pub(crate) fn see_rejections(role: &str) -> Step {
-    let grant = format!("GRANT SELECT ON {REJECTIONS} TO {}", quote_identifier(role));
-    Step {
-        what: format!("let role {role} read {REJECTIONS}"),
-        needed: Test::new(
-            "NOT EXISTS (SELECT FROM pg_roles WHERE rolname = $1 \
-             AND has_table_privilege(oid, to_regclass($2), 'SELECT'))",
-            [role, REJECTIONS],
-        ),
-        sql: grant.clone(),
-        fix: grant,
-    }
-}
-
-/// What a role needs to read `relation` and to find it in the list of sources.
-pub(crate) fn read_rights(role: &str, relation: &RelationName) -> Step {
-    let (name, quoted) = (quote_identifier(role), relation.quoted());
-    let schema = relation.schema.as_str();
-    let grants = format!(
-        "GRANT USAGE ON SCHEMA trunkline, {} TO {name};\n\
-         GRANT SELECT ON {quoted}, trunkline.webhook_sources TO {name}",
-        quote_identifier(schema)
-    );
-    Step {
-        what: format!("let role {role} read {quoted}"),
-        needed: Test::new(
-            "NOT EXISTS (SELECT FROM pg_roles r, pg_namespace n WHERE r.rolname = $1 \
-             AND n.nspname = $2 AND has_schema_privilege(r.oid, n.oid, 'USAGE') \
-             AND has_schema_privilege(r.oid, 'trunkline', 'USAGE') \
-             AND has_table_privilege(r.oid, to_regclass($3), 'SELECT') \
-             AND has_table_privilege(r.oid, 'trunkline.webhook_sources', 'SELECT'))",
-            [role, schema, &quoted],
-        ),
-        fix: grants.replace('\n', " "),
-        sql: grants,
     }
 }
 
@@ -379,22 +344,6 @@ mod tests {
                  TO \"trunkline_app_ingest\"",
                 "GRANT CONNECT ON DATABASE \"app\" TO \"trunkline_app_ingest\"",
             ]
-        );
-    }
-
-    #[test]
-    fn a_reader_group_sees_its_view_and_the_list_of_sources() {
-        let shop: SchemaName = "shop".parse().unwrap();
-        let [_, grant, rejections] = reader_group("app", &shop.events());
-        assert_eq!(
-            grant.sql,
-            "GRANT USAGE ON SCHEMA trunkline, \"shop\" TO \"trunkline_app_shop_reader\";\n\
-             GRANT SELECT ON \"shop\".\"events\", trunkline.webhook_sources \
-             TO \"trunkline_app_shop_reader\""
-        );
-        assert_eq!(
-            rejections.sql,
-            "GRANT SELECT ON trunkline.rejections TO \"trunkline_app_shop_reader\""
         );
     }
 }

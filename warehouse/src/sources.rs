@@ -125,14 +125,29 @@ pub(crate) async fn ensure(
             Err(_) => Vec::new(),
         })
         .collect();
+    let of_readers = work::of_readers(place);
     // One look for all sources: most often there is nothing to do for any.
     let of_buckets = shared_work.iter().flat_map(|(_, work)| work);
-    let steps: Vec<_> = of_buckets
+    let steps: Vec<_> = of_readers
+        .iter()
+        .chain(of_buckets)
         .chain(work.iter().flatten())
         .map(Work::step)
         .collect();
     let mut verdicts = needed(client, &steps).await?.into_iter();
 
+    match run_all(client, due(&of_readers, &mut verdicts)).await? {
+        Ok(done) => {
+            for step in done.report.changed {
+                tracing::info!(step, "made what all readers share");
+            }
+        }
+        // Nor can any source's group be made a member, which its source says.
+        Err(error) => tracing::warn!(
+            error = chain(&error),
+            "the group of all readers is not ready"
+        ),
+    }
     let mut shared = SharedResults::default();
     for (bucket, work) in &shared_work {
         let done = run_all(client, due(work, &mut verdicts)).await?;

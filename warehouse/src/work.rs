@@ -12,10 +12,11 @@ use crate::layout::{EVENTS, create_schema};
 use crate::own_views::{self, KeptView, OwnWork};
 use crate::partitions::{self, Bucket, Occasion};
 use crate::ranges::Range;
+use crate::reader_rights;
 use crate::readers::Readers;
 use crate::record;
 use crate::relations::{self, Definition, Known, WarehouseLayout};
-use crate::roles::{self, Role};
+use crate::roles::Role;
 use crate::source_error::SourceError;
 use crate::sources::DesiredSource;
 use crate::step::{Report, Step};
@@ -68,6 +69,14 @@ pub(crate) fn shared_bucket(bucket: Bucket, occasion: Occasion, taken: &[Range])
     let mut work = vec![Work::Essential(partitions::finish_detach(EVENTS, &table))];
     work.extend(tables(bucket, None, occasion, taken));
     work
+}
+
+/// What all readers share, where we make roles.
+pub(crate) fn of_readers(place: Place<'_>) -> Vec<Work> {
+    let steps = place
+        .readers()
+        .map(|_| reader_rights::of_everybody(place.database));
+    steps.into_iter().flatten().map(Work::Deferrable).collect()
 }
 
 /// What a bucket needs that is new and that several sources will share.
@@ -176,7 +185,7 @@ fn steps(
     work.push(Work::View(view, view_step));
     let group = place.reader_group(source);
     if group.is_some() {
-        let steps = roles::reader_group(place.database, &relation);
+        let steps = reader_rights::of_group(place.database, &relation);
         work.extend(steps.into_iter().map(Work::Deferrable));
     }
     let readers = readers(number, &relation, group.as_ref(), source);

@@ -46,8 +46,8 @@ async fn a_listed_role_reads_its_source_and_nothing_else_until_it_is_unlisted() 
         let login = format!("ALTER ROLE {quoted} LOGIN PASSWORD 'a'");
         admin.batch_execute(&login).await.unwrap();
         let granted = ensure_read(&warehouse, &roles, &[&name]).await;
-        // The events and, where no group gives it, the log of refusals.
-        let rights = if roles == Roles::Managed { 1 } else { 2 };
+        // The events and, where no group gives them, the list of sources and the log of refusals.
+        let rights = if roles == Roles::Managed { 1 } else { 3 };
         assert_eq!((granted.changed.len(), granted.warnings.len()), (rights, 0));
         let again = ensure_read(&warehouse, &roles, &[&name]).await;
         assert_eq!((again.changed, again.warnings), (vec![], vec![]));

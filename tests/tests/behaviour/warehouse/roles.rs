@@ -158,6 +158,45 @@ async fn a_reader_group_reads_its_source_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn many_sources_add_no_rights_to_what_all_readers_share() {
+    let database = Database::new().await;
+    let warehouse = database.prepared().await;
+    let admin = database.admin().await;
+    // All rights on one object are one row of the server's catalog, which has to fit into a page.
+    let shared = "SELECT (SELECT count(*) FROM pg_namespace, aclexplode(nspacl) \
+                  WHERE nspname = 'trunkline') + (SELECT count(*) FROM pg_class, \
+                  aclexplode(relacl) WHERE relnamespace = 'trunkline'::regnamespace)";
+    let three = [source("shop"), source("web"), source("app")];
+    let mut rights = Vec::new();
+    for sources in [&three[..1], &three] {
+        for result in ensure(&warehouse, sources).await {
+            result.unwrap();
+        }
+        rights.push(value(&admin, shared).await);
+    }
+    assert_eq!(rights[0], rights[1]);
+
+    // As a program made the group that gave each its own; it goes as well.
+    let group = format!("trunkline_{}_shop_reader", database.name);
+    let before = format!(
+        "REVOKE trunkline_{}_readers FROM {group}; GRANT USAGE ON SCHEMA trunkline TO {group}; \
+         GRANT SELECT ON trunkline.webhook_sources, trunkline.rejections TO {group}",
+        database.name
+    );
+    admin.batch_execute(&before).await.unwrap();
+    let again = ensure(&warehouse, &three).await.remove(0).unwrap();
+    let joined = format!(
+        "make role {group} a member of trunkline_{}_readers",
+        database.name
+    );
+    assert_eq!(again.changed, [joined]);
+    let (main, shop) = (cluster("default/main"), "default/shop".parse().unwrap());
+    warehouse.drop_source(&main, &shop).await.unwrap();
+    let role = format!("SELECT count(*) FROM pg_roles WHERE rolname = '{group}'");
+    assert_eq!(value(&admin, &role).await, "0");
+}
+
+#[tokio::test]
 async fn the_password_changes_when_it_is_another_one_and_never_shows() {
     let server = server(&[("log_statement", "all")]).await;
     let database = Database::on(&server).await;
