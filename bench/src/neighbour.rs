@@ -21,8 +21,12 @@ use crate::station::Station;
 /// Between two changes, so that a stall can be said to come from one of them.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Rows of a partition that is older than its retention.
-const OLD_ROWS: u32 = 5_000;
+/// Rows of a partition that is older than its retention, in portions of so many: what one
+/// transaction adds is flushed at once, and commits of senders wait for that as for any large one.
+const OLD_ROWS: (u32, u32) = (20, 250);
+
+/// Between two portions.
+const SHORT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Partitions ahead that are made anew each time.
 const FORGOTTEN: u32 = 3;
@@ -193,19 +197,28 @@ impl Neighbour {
     }
 
     /// Gives the source that is posted to a partition of long ago, and returns its name: another
-    /// month for each round.
+    /// month for each round. Apart from the change before, so that nothing here is taken for it.
     async fn age(&self, number: u32) -> anyhow::Result<String> {
+        tokio::time::sleep(PAUSE).await;
         let (year, month) = (2000 + number / 12, number % 12 + 1);
         let (next_year, next) = (2000 + (number + 1) / 12, (number + 1) % 12 + 1);
         let above = format!("trunkline_data.bucket_{}", self.bucket);
         let leaf = format!("{above}_{year}{month:02}");
-        let sql = format!(
+        let create = format!(
             "CREATE TABLE {leaf} (LIKE {above} INCLUDING DEFAULTS); \
-             CREATE INDEX ON {leaf} (received_at); \
-             INSERT INTO {leaf} SELECT * FROM {above} LIMIT {OLD_ROWS}; \
-             UPDATE {leaf} SET received_at = '{year}-{month:02}-15 00:00:00+00'"
+             CREATE INDEX ON {leaf} (received_at)"
         );
-        self.client.batch_execute(&sql).await?;
+        self.client.batch_execute(&create).await?;
+        let (portions, rows) = OLD_ROWS;
+        let time = format!("'{year}-{month:02}-15 00:00:00+00'");
+        for _ in 0..portions {
+            let portion = format!(
+                "INSERT INTO {leaf} SELECT * FROM {above} LIMIT {rows}; \
+                 UPDATE {leaf} SET received_at = {time} WHERE received_at <> {time}"
+            );
+            self.client.batch_execute(&portion).await?;
+            tokio::time::sleep(SHORT_PAUSE).await;
+        }
         let sql = format!(
             "ALTER TABLE {above} ATTACH PARTITION {leaf} FOR VALUES \
              FROM ('{year}-{month:02}-01 00:00:00+00') TO ('{next_year}-{next:02}-01 00:00:00+00')"

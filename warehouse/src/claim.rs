@@ -17,8 +17,8 @@ use crate::source_error::{SourceError, Stored};
 use crate::sources::DesiredSource;
 
 /// Buckets that one database carries: one for each source with storage of its own, and the shared
-/// ones. Measured: at 1,000 with 30 leaves each a cold commit passes 50 ms and system catalogs
-/// 331 MB; at 10,000 queries on the parent fail for want of locks.
+/// ones. Measured: at 1,000 with 35 leaves each rows/s are 0.64 of those of one bucket, a cold commit
+/// passes 50 ms and a connection holds 76 MB; at 10,000 queries on the parent fail for want of locks.
 pub(crate) const MAX_BUCKETS: usize = 1_000;
 
 /// What every mark of a source's schema begins with.
