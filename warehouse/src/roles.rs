@@ -252,8 +252,6 @@ pub(crate) fn change_ingest_password(database: &str, password: &SecretBytes) -> 
 
 #[cfg(test)]
 mod tests {
-    use trunkline_model::names::SchemaName;
-
     use super::*;
     use crate::preflight::tests::good;
 
