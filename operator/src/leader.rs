@@ -1,7 +1,10 @@
 //! Leadership: of several replicas, one acts.
 
+use std::time::Duration;
+
 use anyhow::Context;
-use kube::Client;
+use k8s_openapi::api::coordination::v1::Lease as LeaseObject;
+use kube::{Api, Client};
 use kube_lease_manager::LeaseManagerBuilder;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -13,6 +16,8 @@ use tracing::info;
 const LEASE_SECONDS: u64 = 15;
 /// How long before its end it is renewed, in seconds.
 const RENEW_BEFORE_SECONDS: u64 = 10;
+/// How often a replica that stands by looks whether the lease was given back.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A lease to hold.
 #[derive(Debug)]
@@ -38,6 +43,7 @@ impl Leadership {
         lease: Lease,
         stop: &CancellationToken,
     ) -> anyhow::Result<Self> {
+        let leases = Api::namespaced(client.clone(), &lease.namespace);
         let mut builder = LeaseManagerBuilder::new(client, &lease.name)
             .with_namespace(&lease.namespace)
             .with_duration(LEASE_SECONDS)
@@ -48,18 +54,29 @@ impl Leadership {
                 .with_identity(&holder)
                 .with_field_manager(format!("trunkline-operator-{holder}"));
         }
-        let manager = builder
+        let mut manager = builder
             .build()
             .await
             .with_context(|| format!("lease {}/{}", lease.namespace, lease.name))?;
-        let (mut is_leader, watcher) = manager.watch().await;
         info!(lease = %lease.name, "waiting for the lease");
-        tokio::select! {
-            held = is_leader.wait_for(|is_leader| *is_leader) => {
-                held.context("leader election has ended")?;
+        let (is_leader, watcher) = loop {
+            let (mut is_leader, watcher) = manager.watch().await;
+            let is_free = tokio::select! {
+                held = is_leader.wait_for(|is_leader| *is_leader) => {
+                    held.context("leader election has ended")?;
+                    false
+                }
+                () = stop.cancelled() => false,
+                () = given_back(&leases, &lease.name) => true,
+            };
+            if !is_free {
+                break (is_leader, watcher);
             }
-            () = stop.cancelled() => {}
-        }
+            // The manager sleeps until the lease that it has seen would end; begun anew, it takes
+            // the one that was given back.
+            drop(is_leader);
+            manager = watcher.await.context("leader election")??;
+        };
         let (lost, end) = (CancellationToken::new(), CancellationToken::new());
         let task = tokio::spawn(hold(is_leader, watcher, lost.clone(), end.clone()));
         Ok(Self { lost, end, task })
@@ -75,6 +92,21 @@ impl Leadership {
         self.end.cancel();
         // It ends with the release.
         let _ = self.task.await;
+    }
+}
+
+/// Waits until nobody holds the lease. What cannot be asked is asked again: the manager says what is
+/// wrong.
+async fn given_back(leases: &Api<LeaseObject>, name: &str) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let holder = leases.get_opt(name).await.map(|lease| {
+            let holder = lease.and_then(|lease| lease.spec?.holder_identity);
+            holder.filter(|holder| !holder.is_empty())
+        });
+        if matches!(holder, Ok(None)) {
+            return;
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 mod args;
 mod leader;
 
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -116,8 +117,9 @@ async fn run(args: &RunArgs) -> anyhow::Result<()> {
         info!("stopped");
         Ok(())
     };
+    let mut act = pin!(act);
     tokio::select! {
-        result = act => {
+        result = &mut act => {
             stop.cancel();
             result
         }
@@ -126,7 +128,8 @@ async fn run(args: &RunArgs) -> anyhow::Result<()> {
                 format!("cannot listen on {}; choose another with --metrics-listen", args.metrics_listen)
             })?;
             anyhow::ensure!(stop.is_cancelled(), "the admin listener has ended");
-            Ok(())
+            // The signal ends both, and the lease is still to be given back.
+            act.await
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What has not changed is not written, and what is not ours is left alone.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
@@ -12,6 +12,9 @@ use trunkline_tests::scaled;
 use crate::site::{OPERATOR_NAMESPACE, Site};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How soon after a replica's end another acts.
+const HANDOVER: Duration = Duration::from_secs(5);
 
 /// What the operator has written since, besides its lease.
 fn writes(cluster: &Cluster, mark: AuditMark, namespace: &str) -> Vec<String> {
@@ -68,18 +71,46 @@ async fn nothing_is_written_without_a_change() {
     );
 
     let mark = site.cluster.audit().mark();
+    let before = holder(&site).await;
     site.kubectl
         .run(&["rollout", "restart", "deployment", "-n", OPERATOR_NAMESPACE])
         .await;
     site.kubectl
         .run(&["rollout", "status", "deployment", "-n", OPERATOR_NAMESPACE])
         .await;
+    // The lease is given back: unless it were, it would be good for ten seconds more at least.
+    let asked = Instant::now();
+    eventually("another holder", HANDOVER, async || {
+        let holder = holder(&site).await;
+        if holder.is_empty() || holder == before {
+            Err(holder)
+        } else {
+            Ok(())
+        }
+    })
+    .await;
+    println!("another replica acts after {:?}", asked.elapsed());
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(
         writes(site.cluster, mark, "quiet"),
         Vec::<String>::new(),
         "the operator started again"
     );
+}
+
+/// Which replica of the operator acts.
+async fn holder(site: &Site) -> String {
+    let path = "jsonpath={.spec.holderIdentity}";
+    let lease = [
+        "get",
+        "lease",
+        "trunkline-operator",
+        "-n",
+        OPERATOR_NAMESPACE,
+        "-o",
+        path,
+    ];
+    site.kubectl.run(&lease).await
 }
 
 /// Waits until the last write is some time ago.
