@@ -33,9 +33,11 @@ TEST_THREADS ?= $(shell expr 4 \* $$(getconf _NPROCESSORS_ONLN))
 
 .PHONY: test
 test: lint ## every check and every test
-	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace --locked
-	@# Before the two below run side by side: packages are installed by one at a time.
+	@# Before anything runs side by side: packages are installed by one at a time.
 	@set -e; for part in fuzz images e2e; do scripts/install $$part; done
+	@# The chart's tests need no Kubernetes, but Helm.
+	tests/kubernetes/build helm
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace --locked
 	@# The fuzzers need processors, and a Kubernetes that starts mostly waits.
 	$(MAKE) --jobs=2 fuzz e2e FUZZ_SECONDS=5
 
