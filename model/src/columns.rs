@@ -49,6 +49,8 @@ pub enum Column {
     BodyText,
     /// The bytes as sent, where the body is not exactly that.
     Raw,
+    /// Whether nobody has looked yet if the row repeats an earlier one.
+    Unsettled,
 }
 
 /// What is said of a column once and used everywhere.
@@ -240,6 +242,17 @@ pub const COLUMNS: &[ColumnSpec] = &[
         "bytea",
         "The bytes as sent, only where body is not exactly that.",
     ),
+    ColumnSpec {
+        default: Some("false"),
+        copied: false,
+        ..hidden(required(spec(
+            Column::Unsettled,
+            "unsettled",
+            "boolean",
+            "Whether the event could not be compared with earlier ones when it was stored. It is \
+             shown, and compared within minutes.",
+        )))
+    },
 ];
 
 /// The columns of the ingester's COPY, in its order.

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod names;
 pub mod naming;
 pub mod presets;
+pub mod repeats;
 pub mod request;
 pub mod secret;
 pub mod url;

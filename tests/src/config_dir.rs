@@ -15,7 +15,7 @@ use trunkline_model::presets::Preset;
 use trunkline_model::request::HttpPolicy;
 use trunkline_model::secret::SecretBytes;
 use trunkline_model::verification::{Mode, NamedSecret, Verification};
-use trunkline_warehouse::DesiredSource;
+use trunkline_warehouse::{DesiredSource, WarehouseLayout};
 
 /// A source before it is packed for travel.
 #[derive(Debug, Clone)]
@@ -89,7 +89,10 @@ impl SourceDraft {
             retention_days: None,
             partition_by: None,
             storage: None,
-            layout: None,
+            layout: self
+                .settings
+                .notes_shapes
+                .then_some(WarehouseLayout::Segment),
             views: None,
         }
     }

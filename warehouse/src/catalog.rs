@@ -45,6 +45,8 @@ pub(crate) struct SourceRow {
     pub(crate) shared: Option<SharedBucket>,
     /// Whether it is being dropped, and only its rows are left.
     pub(crate) drop_rows: bool,
+    /// Whether it has relations that show no repeats.
+    pub(crate) tells_repeats: bool,
 }
 
 impl SourceRow {
@@ -55,11 +57,13 @@ impl SourceRow {
                 number: shared.bucket,
                 by: shared.class.partition_by,
                 is_shared: true,
+                tells_repeats: true,
             },
             None => Bucket {
                 number: self.number,
                 by: self.partition_by,
                 is_shared: false,
+                tells_repeats: self.tells_repeats,
             },
         }
     }
@@ -98,7 +102,9 @@ pub(crate) async fn layout_version_if_any(client: &Client) -> Result<Option<i32>
 pub(crate) async fn sources(client: &Client) -> Result<Vec<SourceRow>, Error> {
     let doing = "read trunkline.sources";
     let sql = "SELECT s.bucket, s.source, s.cluster, s.schema, s.removed_at IS NOT NULL, \
-               s.partition_by, s.drop_rows, b.bucket, b.cluster, b.retention_days, b.partition_by \
+               s.partition_by, s.drop_rows, b.bucket, b.cluster, b.retention_days, b.partition_by, \
+               s.layout IS NOT NULL OR EXISTS \
+               (SELECT FROM trunkline.own_views v WHERE v.bucket = s.bucket) \
                FROM trunkline.sources s \
                LEFT JOIN trunkline.shared_buckets b ON b.bucket = s.shared_bucket ORDER BY s.bucket";
     let rows = read(client, doing, sql, &[]).await?;
@@ -113,6 +119,7 @@ pub(crate) async fn sources(client: &Client) -> Result<Vec<SourceRow>, Error> {
             partition_by: PartitionBy::from_catalog(field(row, doing, 5)?),
             shared: shared.map(|_| shared_bucket(row, doing, 7)).transpose()?,
             drop_rows: field(row, doing, 6)?,
+            tells_repeats: field(row, doing, 11)?,
         })
     };
     rows.iter().map(source_row).collect()

@@ -217,6 +217,7 @@ mod tests {
             partition_by: PartitionBy::Day,
             shared: None,
             drop_rows: false,
+            tells_repeats: false,
         }
     }
 
@@ -257,6 +258,7 @@ mod tests {
             number,
             by: PartitionBy::Day,
             is_shared: false,
+            tells_repeats: false,
         };
         Claim::Held(Held { number, bucket })
     }
@@ -419,6 +421,7 @@ mod tests {
         }
         let dropping = SourceRow {
             drop_rows: true,
+            tells_repeats: false,
             ..sharing
         };
         let error = judged(&dropping, &wanting(Some(Storage::Shared), 30, day)).unwrap_err();

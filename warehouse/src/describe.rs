@@ -75,6 +75,7 @@ pub fn describe(
             number: 0,
             by: source.partition_by.unwrap_or(NEW_PARTITION_BY),
             is_shared: source.is_shared(),
+            tells_repeats: source.is_shared() || source.tells_repeats(false),
         };
         // The bucket of a class has the number before that of its first source.
         if bucket.is_shared {

@@ -17,6 +17,7 @@ use crate::own_views;
 use crate::preflight::Preflight;
 use crate::rejections;
 use crate::relations;
+use crate::repeats;
 use crate::retention;
 use crate::shapes;
 use crate::shared;
@@ -98,6 +99,11 @@ const MIGRATIONS: &[Migration] = &[
         version: 11,
         what: "create trunkline.own_views and safe casts",
         sql: || format!("{};\n{}", own_views::CATALOG, casts::CATALOG),
+    },
+    Migration {
+        version: 12,
+        what: "create trunkline.repeats",
+        sql: repeats::catalog,
     },
 ];
 
@@ -376,7 +382,7 @@ mod tests {
     fn a_new_column_comes_with_a_new_version() {
         assert_eq!(
             (known_version(), COLUMNS.len()),
-            (11, 20),
+            (12, 21),
             "add a migration, even one that does nothing else: a program that does not know the \
              column would make the views anew without it"
         );
@@ -411,7 +417,10 @@ mod tests {
         );
         assert!(table.contains("  \"received_at\" timestamptz DEFAULT now() NOT NULL,\n"));
         assert!(table.contains("  \"dup\" boolean DEFAULT false NOT NULL,\n"));
-        assert!(table.ends_with("  \"raw\" bytea\n) PARTITION BY LIST (bucket)"));
+        assert!(table.ends_with(
+            "  \"raw\" bytea,\n  \"unsettled\" boolean DEFAULT false NOT NULL\n) \
+             PARTITION BY LIST (bucket)"
+        ));
         assert_eq!(table.lines().count(), COLUMNS.len() + 2);
         assert!(!sql.to_lowercase().contains("default partition"));
         for spec in COLUMNS {

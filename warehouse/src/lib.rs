@@ -15,6 +15,8 @@
 //! trunkline.webhook_sources                  what a reader may read
 //! trunkline.rejections                       refused requests, by sampling
 //! trunkline.shapes                           what was seen in events: names and kinds
+//! trunkline.settled_partitions               how far repeats were looked for
+//! trunkline.repeats                          which messages are there, for ingesters
 //! segment.events                             view on bucket 7, for people
 //! segment.tracks, .order_completed, …        views like Segment's tables; see `relations`
 //! segment.orders                             view on bucket 7, as the source declares it
@@ -55,6 +57,7 @@ mod record;
 mod rejections;
 mod relations;
 mod removal;
+mod repeats;
 mod retention;
 mod roles;
 mod shapes;
@@ -308,9 +311,9 @@ impl Warehouse {
         Ok(census)
     }
 
-    /// Freezes and analyzes each partition of the database once, when its time is over, and analyzes
-    /// each source's table once a day, which PostgreSQL does not do by itself. The report names
-    /// each.
+    /// Marks repeats that were not seen when they were stored, freezes and analyzes each partition of
+    /// the database once, when its time is over, and analyzes each source's table once a day, which
+    /// PostgreSQL does not do by itself. The report names each.
     ///
     /// Nobody waits for it. It has a connection of its own, takes as long as it takes, and may be
     /// dropped at any time: what it runs then is cancelled, and the next call goes on from there.

@@ -15,6 +15,7 @@ use trunkline_model::names::{SourceName, quote_identifier, quote_literal};
 use crate::apply::CURRENT_ROLE;
 use crate::layout::EVENTS;
 use crate::ranges::{PartitionBy, Range};
+use crate::repeats;
 use crate::shared::INDEXED;
 use crate::step::{Step, Test};
 
@@ -40,6 +41,9 @@ pub(crate) struct Bucket {
     pub(crate) by: PartitionBy,
     /// Whether they hold the rows of several sources.
     pub(crate) is_shared: bool,
+    /// Whether they are to tell repeats from new messages: of a source that nobody reads without
+    /// repeats they would cost for nothing. What several sources share always does.
+    pub(crate) tells_repeats: bool,
 }
 
 /// The table of a bucket, as SQL. Numbered, because a source's name may be longer than PostgreSQL
@@ -111,7 +115,7 @@ pub(crate) fn leaves(bucket: Bucket, occasion: Occasion, taken: &[Range]) -> Vec
         let above = bucket_table(bucket.number);
         let table = format!("{above}_{}", bucket.by.suffix(range));
         [
-            create_leaf(&table, &above, bucket.is_shared, occasion),
+            create_leaf(&table, &above, bucket, occasion),
             attach_leaf(&table, &above, range),
         ]
     };
@@ -119,8 +123,18 @@ pub(crate) fn leaves(bucket: Bucket, occasion: Occasion, taken: &[Range]) -> Vec
     missing.into_iter().flat_map(steps).collect()
 }
 
-fn create_leaf(table: &str, above: &str, is_shared: bool, occasion: Occasion) -> Step {
+fn create_leaf(table: &str, above: &str, bucket: Bucket, occasion: Occasion) -> Step {
+    let Bucket {
+        is_shared,
+        tells_repeats,
+        ..
+    } = bucket;
     let indexed = if is_shared { INDEXED } else { "received_at" };
+    let messages = if tells_repeats {
+        format!(";\n{}", repeats::indexes(table, is_shared))
+    } else {
+        String::new()
+    };
     let compression = if occasion.has_lz4 {
         compress(table)
     } else {
@@ -131,7 +145,7 @@ fn create_leaf(table: &str, above: &str, is_shared: bool, occasion: Occasion) ->
         needed: is_missing(table),
         sql: format!(
             "CREATE TABLE {table} (LIKE {above} INCLUDING DEFAULTS) WITH ({LEAF_STORAGE});\n\
-             CREATE INDEX ON {table} ({indexed}){compression}"
+             CREATE INDEX ON {table} ({indexed}){messages}{compression}"
         ),
         fix: own(above),
     }
@@ -191,6 +205,7 @@ mod tests {
             number: 7,
             by: PartitionBy::Day,
             is_shared,
+            tells_repeats: false,
         }
     }
 

@@ -149,13 +149,15 @@ mod tests {
                 },
             }),
             drop_rows: true,
+            tells_repeats: false,
         };
         assert_eq!(
             row.bucket(),
             Bucket {
                 number: 7,
                 by: PartitionBy::Month,
-                is_shared: true
+                is_shared: true,
+                tells_repeats: true
             }
         );
         let table = "trunkline_data.bucket_7_202611";

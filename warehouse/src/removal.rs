@@ -268,6 +268,7 @@ mod tests {
             partition_by: crate::ranges::PartitionBy::Day,
             shared: None,
             drop_rows: false,
+            tells_repeats: false,
         };
         let leaves = [
             "bucket_7_20261124".to_owned(),

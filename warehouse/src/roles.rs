@@ -17,6 +17,7 @@ use crate::error::{Error, ForeignRole};
 use crate::layout::EVENTS;
 use crate::preflight::Preflight;
 use crate::rejections::REJECTIONS;
+use crate::repeats;
 use crate::shapes::SHAPES;
 use crate::step::{Step, Test};
 
@@ -155,13 +156,15 @@ pub(crate) fn ingest_group(database: &str) -> Vec<Step> {
     steps
 }
 
-/// What a role needs to insert events, to report refusals and to note shapes. INSERT on the parent
-/// is enough for COPY into any partition, and opens none of them.
+/// What a role needs to insert events, to ask which of them are repeats, to report refusals and to
+/// note shapes. INSERT on the parent is enough for COPY into any partition, and opens none of them.
 pub(crate) fn insert_rights(role: &str, database: &str) -> [Step; 2] {
     let (name, quoted_database) = (quote_identifier(role), quote_identifier(database));
     let grants = format!(
         "GRANT USAGE ON SCHEMA trunkline TO {name};\n\
-         GRANT INSERT ON {EVENTS}, {REJECTIONS}, {SHAPES} TO {name}"
+         GRANT INSERT ON {EVENTS}, {REJECTIONS}, {SHAPES} TO {name};\n\
+         {}",
+        repeats::grant(&name)
     );
     let connect = format!("GRANT CONNECT ON DATABASE {quoted_database} TO {name}");
     [
@@ -172,8 +175,9 @@ pub(crate) fn insert_rights(role: &str, database: &str) -> [Step; 2] {
                  AND has_schema_privilege(oid, 'trunkline', 'USAGE') \
                  AND has_table_privilege(oid, $2, 'INSERT') \
                  AND has_table_privilege(oid, to_regclass($3), 'INSERT') \
-                 AND has_table_privilege(oid, to_regclass($4), 'INSERT'))",
-                [role, EVENTS, REJECTIONS, SHAPES],
+                 AND has_table_privilege(oid, to_regclass($4), 'INSERT') \
+                 AND has_function_privilege(oid, to_regprocedure($5), 'EXECUTE'))",
+                [role, EVENTS, REJECTIONS, SHAPES, &repeats::function()],
             ),
             fix: grants.replace('\n', " "),
             sql: grants,
@@ -339,6 +343,8 @@ mod tests {
             [
                 "GRANT USAGE ON SCHEMA trunkline TO \"trunkline_app_ingest\"",
                 "GRANT INSERT ON trunkline.events, trunkline.rejections, trunkline.shapes \
+                 TO \"trunkline_app_ingest\"",
+                "GRANT EXECUTE ON FUNCTION trunkline.repeats(integer, text[], text[]) \
                  TO \"trunkline_app_ingest\"",
                 "GRANT CONNECT ON DATABASE \"app\" TO \"trunkline_app_ingest\"",
             ]

@@ -62,6 +62,20 @@ impl DesiredSource {
     pub(crate) fn is_shared(&self) -> bool {
         self.storage == Some(Storage::Shared)
     }
+
+    /// Whether it is to have relations that show no repeats. What it does not say is as `before`.
+    pub(crate) fn tells_repeats(&self, before: bool) -> bool {
+        let has_layout = self.layout.map(|layout| layout != WarehouseLayout::None);
+        let has_views = self
+            .views
+            .as_ref()
+            .map(|views| !(views.views.is_empty() && views.untouched.is_empty()));
+        match (has_layout, has_views) {
+            (Some(true), _) | (_, Some(true)) => true,
+            (Some(false), Some(false)) => false,
+            _ => before,
+        }
+    }
 }
 
 /// A source that has storage.

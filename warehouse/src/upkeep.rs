@@ -1,5 +1,5 @@
 //! What PostgreSQL does too late or not at all by itself: freezes partitions whose time is over, and
-//! keeps the statistics of the tables above them.
+//! keeps the statistics of the tables above them. Before that, repeats are marked.
 //!
 //! Rows are only ever inserted. A vacuum freezes them nearly for nothing while they are in memory;
 //! the one that PostgreSQL forces later, when their transactions get old, writes as much WAL as they
@@ -21,6 +21,7 @@ use crate::catalog::LEAF_BOUNDS;
 use crate::connection;
 use crate::error::Error;
 use crate::partitions::TABLE_NAME;
+use crate::repeats;
 use crate::step::{Outcome, PendingReason, PendingStep, Report, Step, Test};
 
 /// Which partitions have been vacuumed after their time. By oid: a table that a backup has brought
@@ -38,13 +39,16 @@ REVOKE ALL ON trunkline.frozen_partitions FROM PUBLIC";
 
 /// Does all that is due, and says what it did.
 pub(crate) async fn upkeep(client: &Client, owner: &Target) -> Result<Report, Error> {
+    let connected = connection::open(owner).await?;
+    let (mut report, mut failure) = (Report::default(), None);
+    // First, since a row that is marked is one to freeze.
+    match repeats::settle(client, &connected).await {
+        Ok(settled) => report.absorb(settled),
+        Err(error) if error.is_local() => failure = Some(error),
+        Err(error) => return Err(error),
+    }
     let closed = closed(client).await?;
     let unknown = unknown(client).await?;
-    let (mut report, mut failure) = (Report::default(), None);
-    if closed.is_empty() && unknown.is_empty() {
-        return Ok(report);
-    }
-    let connected = connection::open(owner).await?;
     for table in closed {
         let doing = format!("freeze {table}");
         let sql = format!("VACUUM (FREEZE, ANALYZE, TRUNCATE FALSE) {table}");

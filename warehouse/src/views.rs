@@ -169,6 +169,7 @@ mod tests {
             number: 7,
             by: PartitionBy::Day,
             is_shared,
+            tells_repeats: is_shared,
         };
         let number = if is_shared { 8 } else { 7 };
         Held { number, bucket }

@@ -112,6 +112,7 @@ pub(crate) fn of_source(
     let mut all = Vec::new();
     if !bucket.is_shared {
         bucket.by = source.partition_by.unwrap_or(bucket.by);
+        bucket.tells_repeats = source.tells_repeats(bucket.tells_repeats);
         let table = partitions::bucket_table(bucket.number);
         all.push(Work::Essential(partitions::finish_detach(EVENTS, &table)));
     }

@@ -123,7 +123,7 @@ fn row(
             Column::BodyJson => jsonb(out, element)?,
             Column::HeaderValues | Column::BodyText | Column::Raw => null(out),
             // Not in the COPY.
-            Column::ReceivedAt | Column::Dup => return None,
+            Column::ReceivedAt | Column::Dup | Column::Unsettled => return None,
         }
     }
     Some(())

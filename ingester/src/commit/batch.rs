@@ -107,8 +107,8 @@ async fn commit(
 ) -> Result<(), StoreError> {
     let rows: Vec<_> = group.iter().map(Delivery::rows).collect();
     let begun = Instant::now();
-    store.commit(&rows).await?;
-    metrics.committed(&rows, begun.elapsed());
+    let stored = store.commit(&rows).await?;
+    metrics.committed(&rows, stored, begun.elapsed());
     Ok(())
 }
 
@@ -122,6 +122,7 @@ mod tests {
 
     use super::super::isolate::MAX_PROBES;
     use super::super::queue::Answer;
+    use super::super::store::Stored;
     use super::*;
     use crate::json::{ArrayRows, decode};
     use crate::rows::{DeliveryFields, EncodedRows, RowEncoder};
@@ -150,7 +151,7 @@ mod tests {
     }
 
     impl Store for Fake {
-        async fn commit(&mut self, deliveries: &[&EncodedRows]) -> Result<(), StoreError> {
+        async fn commit(&mut self, deliveries: &[&EncodedRows]) -> Result<Stored, StoreError> {
             if let Some(trouble) = self.trouble.take() {
                 return Err(trouble);
             }
@@ -159,12 +160,12 @@ mod tests {
             }
             self.stored
                 .extend(deliveries.iter().map(|&rows| rows.clone()));
-            Ok(())
+            Ok(Stored::default())
         }
 
-        async fn probe(&mut self, tuples: &[u8]) -> Result<(), StoreError> {
+        async fn probe(&mut self, rows: &[&[u8]]) -> Result<(), StoreError> {
             self.probes += 1;
-            Self::judge(tuples)
+            Self::judge(&rows.concat())
         }
     }
 

@@ -47,6 +47,8 @@ pub(super) struct ServerError {
     pub(super) is_fatal: bool,
     /// The primary message. It may quote a row; only `Display` decides whether to show it.
     pub(super) message: String,
+    /// The constraint, or the index, that a row does not obey.
+    pub(super) constraint: Option<String>,
 }
 
 impl std::error::Error for ServerError {}
@@ -114,6 +116,7 @@ mod tests {
             code: SqlState::from_code(code),
             is_fatal: false,
             message: "value \"personal\"".to_owned(),
+            constraint: None,
         }
     }
 

@@ -37,8 +37,8 @@ pub(super) async fn isolate(
         .rows()
         .with_quarantined(|row| bad.iter().any(|range| range.contains(&row)));
     let begun = Instant::now();
-    store.commit(&[&rows]).await?;
-    metrics.committed(&[&rows], begun.elapsed());
+    let stored = store.commit(&[&rows]).await?;
+    metrics.committed(&[&rows], stored, begun.elapsed());
     metrics.quarantined(bad.iter().map(ExactSizeIterator::len).sum());
     Ok(())
 }
@@ -85,7 +85,8 @@ async fn is_good(
     rows: &EncodedRows,
     range: &Range<usize>,
 ) -> Result<bool, StoreError> {
-    match store.probe(rows.range(range.clone())).await {
+    let tuples: Vec<_> = range.clone().map(|row| rows.range(row..row + 1)).collect();
+    match store.probe(&tuples).await {
         Ok(()) => Ok(true),
         Err(StoreError::Rows(code)) if !code.code().starts_with("23") => Ok(false),
         Err(error) => Err(error),

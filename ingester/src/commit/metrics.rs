@@ -9,6 +9,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use trunkline_telemetry::metrics::{Catalog, LabelNames};
 
 use super::error::CommitError;
+use super::store::Stored;
 use crate::rows::EncodedRows;
 
 /// Upper bounds of the duration of a commit, in seconds: from a local disk to our own deadline.
@@ -40,6 +41,8 @@ pub struct CommitMetrics {
     commit_seconds: Histogram,
     refusals: Family<ReasonLabel, Counter>,
     bisections: Counter,
+    repeats: Counter,
+    unsettled: Counter,
     quarantined_rows: Counter,
     connections: Counter,
     failed_connections: Counter,
@@ -82,6 +85,16 @@ impl CommitMetrics {
                 "Batches that were split because the database refused a row of them",
                 Counter::default(),
             ),
+            repeats: catalog.add(
+                "repeated_rows",
+                "Rows stored that repeat a message that was there, which the analysts' relations hide",
+                Counter::default(),
+            ),
+            unsettled: catalog.add(
+                "unsettled_rows",
+                "Rows stored without knowing whether they repeat a message, which the owner settles",
+                Counter::default(),
+            ),
             quarantined_rows: catalog.add(
                 "quarantined_rows",
                 "Rows stored with their JSON as text, because the database refused it as JSON",
@@ -100,11 +113,18 @@ impl CommitMetrics {
         }
     }
 
-    pub(super) fn committed(&self, deliveries: &[&EncodedRows], duration: Duration) {
+    pub(super) fn committed(
+        &self,
+        deliveries: &[&EncodedRows],
+        stored: Stored,
+        duration: Duration,
+    ) {
         let rows: usize = deliveries.iter().map(|rows| rows.len()).sum();
         let bytes: usize = deliveries.iter().map(|rows| rows.bytes().len()).sum();
         self.rows.inc_by(count(rows));
         self.bytes.inc_by(count(bytes));
+        self.repeats.inc_by(count(stored.repeats));
+        self.unsettled.inc_by(count(stored.unsettled));
         self.commit_rows
             .observe(f64::from(u32::try_from(rows).unwrap_or(u32::MAX)));
         self.commit_seconds.observe(duration.as_secs_f64());

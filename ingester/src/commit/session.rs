@@ -3,19 +3,23 @@
 //! Invariants: every exchange with the server has a deadline. After a missed one, or a broken
 //! connection, a session is never used again. Nothing is sent twice.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use trunkline_pgconn::{Address, DialError, Endpoint, Target};
 
 use super::error::Reason;
-use super::failure::{Failure, Fault};
+use super::failure::Failure;
 use super::login::{CancelKey, login};
+use super::repeats::{self, Caution, Rows};
 use super::settings::{self, ServerSettings};
-use super::store::{Store, StoreError};
+use super::statements::{Flight, Statements, asking};
+use super::store::{Store, StoreError, Stored};
+use super::trouble::{Trouble, lost, vouch, vouched};
 use super::wire::{Connection, Reply};
-use crate::rows::{EncodedRows, copy_statement};
+use crate::rows::{EncodedRows, Mark, marked};
 
 /// Bound on one attempt to connect to one address, when the URL sets no `connect_timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -23,22 +27,19 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bound on one commit. The ingester answers within 4 s, and Segment gives up after 5.
 const COMMIT_DEADLINE: Duration = Duration::from_secs(3);
 
+/// How often a commit with repeats is sent with marks, before what is left is left to the owner.
+const MARKED_TRIES: usize = 3;
+
 /// Bound on anything else that an open session asks.
 const QUERY_DEADLINE: Duration = Duration::from_secs(2);
-
-/// How long a probe waits for a lock on the parent, in milliseconds: less than any deadline of
-/// ours, so that the owner reads of a lock and not of a server that does not answer.
-const PROBE_LOCK_TIMEOUT_MS: u32 = 1_000;
 
 /// An open session.
 pub(crate) struct Session {
     connection: Connection,
     cancel: CancelKey,
     settings: ServerSettings,
-    /// The Query of a commit.
-    commit: String,
-    /// The same up to its end, which rolls back.
-    probe: String,
+    statements: Box<Statements>,
+    caution: Caution,
 }
 
 impl Session {
@@ -76,13 +77,12 @@ impl Session {
     async fn open_at(address: &Address, target: &Arc<Target>) -> Result<Self, Failure> {
         let (mut connection, cancel) = login(address, target).await?;
         let settings = ask_settings(&mut connection).await?;
-        let (commit, probe) = statements(settings);
         let mut session = Self {
             connection,
             cancel,
             settings,
-            commit,
-            probe,
+            statements: Box::new(Statements::new(settings)),
+            caution: Caution::default(),
         };
         session.try_empty_copy().await?;
         Ok(session)
@@ -99,7 +99,7 @@ impl Session {
             let settings = ask_settings(&mut self.connection).await?;
             if settings != self.settings {
                 self.settings = settings;
-                (self.commit, self.probe) = statements(settings);
+                *self.statements = Statements::new(settings);
             }
             self.try_empty_copy().await
         };
@@ -138,7 +138,10 @@ impl Session {
     /// A COPY of no row finds a missing table, column or permission and a read-only server before
     /// a delivery does, and lets the backend load what it knows of the table.
     async fn try_empty_copy(&mut self) -> Result<(), Failure> {
-        let reply = self.connection.copy(&self.probe, &[]).await?;
+        let reply = self
+            .connection
+            .copy(self.statements.of(Flight::Probe), &[])
+            .await?;
         self.settle(&reply).await?;
         reply
             .error
@@ -156,69 +159,149 @@ impl Session {
     }
 
     /// Sends one flight and ends what it leaves behind.
-    async fn fly(&mut self, end: End, tuples: &[&[u8]]) -> Result<Reply, StoreError> {
+    async fn fly(
+        &mut self,
+        flight: Flight,
+        tuples: &[&[u8]],
+        until: Instant,
+    ) -> Result<Reply, Trouble> {
         let exchange = async {
-            let sql = match end {
-                End::Commit => &self.commit,
-                End::RollBack => &self.probe,
-            };
+            let sql = self.statements.of(flight);
             let reply = self.connection.copy(sql, tuples).await?;
             self.settle(&reply).await?;
             Ok(reply)
         };
-        let outcome = timeout(COMMIT_DEADLINE, exchange).await;
-        let failure = match outcome {
+        match timeout_at(until, exchange).await {
             Ok(Ok(reply)) => match &reply.error {
-                None => return Ok(reply),
+                None => Ok(reply),
+                Some(error) => Err(Trouble::of(error)),
+            },
+            Ok(Err(failure)) => Err(lost(&failure).into()),
+            Err(_) => Err(self.give_up().into()),
+        }
+    }
+
+    /// Asks which rows repeat what is there. None when the server cannot say.
+    async fn ask(
+        &mut self,
+        questions: &str,
+        until: Instant,
+    ) -> Result<Option<HashSet<usize>>, StoreError> {
+        let exchange = async {
+            let reply = self.connection.query(&asking(questions)).await?;
+            self.settle(&reply).await?;
+            Ok(reply)
+        };
+        match timeout_at(until, exchange).await {
+            Ok(Ok(reply)) => match &reply.error {
+                None => Ok(Some(repeats::numbers(&reply.rows))),
                 Some(error) => {
-                    return Err(match Fault::of(error) {
-                        Fault::Row => StoreError::Rows(error.code.clone()),
-                        Fault::Passing => StoreError::Refused(error.to_string().into()),
-                        Fault::Server => StoreError::Barred(error.to_string().into()),
-                    });
+                    tracing::warn!(%error, "cannot ask which rows repeat others");
+                    Ok(None)
                 }
             },
-            Ok(Err(failure)) => failure,
-            Err(_) => {
-                tokio::spawn(self.cancel.clone().cancel());
-                Failure::Deadline(COMMIT_DEADLINE)
-            }
-        };
-        let is_silent = matches!(failure, Failure::Deadline(_));
-        Err(StoreError::Lost {
-            reason: failure.to_string().into(),
-            is_silent,
-        })
+            Ok(Err(failure)) => Err(lost(&failure)),
+            Err(_) => Err(self.give_up()),
+        }
     }
-}
 
-/// How a flight ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Commit,
-    RollBack,
+    /// After a deadline: what runs is cancelled, and the session not used again.
+    fn give_up(&self) -> StoreError {
+        tokio::spawn(self.cancel.clone().cancel());
+        lost(&Failure::Deadline(COMMIT_DEADLINE))
+    }
+
+    /// Commits rows of which some may repeat others, with marks.
+    async fn commit_marked(
+        &mut self,
+        rows: &Rows<'_>,
+        until: Instant,
+    ) -> Result<Stored, StoreError> {
+        let mut there = HashSet::new();
+        // Each time for one bucket more: the server names one.
+        for _ in 0..MARKED_TRIES {
+            if let Some(questions) = rows.question(&self.caution) {
+                match self.ask(&questions, until).await? {
+                    Some(numbers) => there = numbers,
+                    None => break,
+                }
+            }
+            for bucket in rows.buckets_of(&there) {
+                self.caution.raise(bucket, Instant::now());
+            }
+            let marks = rows.with_marks(&there);
+            match self
+                .fly(Flight::Marked, &marked(marks.iter().copied()), until)
+                .await
+            {
+                Ok(reply) => return vouched(&reply, &marks),
+                Err(Trouble::Repeat(Some(bucket))) if !self.caution.is_for(bucket) => {
+                    self.caution.raise(bucket, Instant::now());
+                }
+                Err(Trouble::Repeat(_) | Trouble::Blocked(_)) => break,
+                Err(Trouble::Store(error)) => return Err(error),
+            }
+        }
+        self.commit_unsettled(rows, &there, until).await
+    }
+
+    /// Commits rows that cannot be compared now, so that their senders need not wait for it.
+    async fn commit_unsettled(
+        &mut self,
+        rows: &Rows<'_>,
+        there: &HashSet<usize>,
+        until: Instant,
+    ) -> Result<Stored, StoreError> {
+        let marks = rows.unsettled(there);
+        let tuples = marked(marks.iter().copied());
+        match self.fly(Flight::Unsettled, &tuples, until).await {
+            Ok(reply) => vouched(&reply, &marks),
+            Err(trouble) => Err(trouble.into_error()),
+        }
+    }
 }
 
 impl Store for Session {
-    async fn commit(&mut self, deliveries: &[&EncodedRows]) -> Result<(), StoreError> {
+    async fn commit(&mut self, deliveries: &[&EncodedRows]) -> Result<Stored, StoreError> {
+        let now = Instant::now();
+        let until = now + COMMIT_DEADLINE;
+        if !self.caution.is_over(now) {
+            let rows = Rows::new(deliveries);
+            if rows.concern(&self.caution) {
+                return self.commit_marked(&rows, until).await;
+            }
+        }
         let tuples: Vec<_> = deliveries.iter().map(|rows| rows.bytes()).collect();
-        let sent: usize = deliveries.iter().map(|rows| rows.len()).sum();
-        let reply = self.fly(End::Commit, &tuples).await?;
-        let doubt = if !reply.committed {
-            "the server did not say that it committed"
-        } else if reply.warned_at_commit {
-            "the server warned while it committed; a synchronous standby may lack the rows"
-        } else if reply.copied != u64::try_from(sent).ok() {
-            "the server kept fewer rows than it was sent; drop the triggers and rules of \
-             trunkline.events"
-        } else {
-            return Ok(());
+        let trouble = match self.fly(Flight::Commit, &tuples, until).await {
+            Ok(reply) => {
+                let sent = deliveries.iter().map(|rows| rows.len()).sum();
+                return vouch(&reply, sent).map(|()| Stored::default());
+            }
+            Err(trouble) => trouble,
         };
-        Err(StoreError::Doubtful(doubt.into()))
+        let rows = Rows::new(deliveries);
+        let buckets = match trouble {
+            Trouble::Repeat(Some(bucket)) => HashSet::from([bucket]),
+            Trouble::Repeat(None) => rows.buckets(),
+            Trouble::Blocked(_) => {
+                return self.commit_unsettled(&rows, &HashSet::new(), until).await;
+            }
+            Trouble::Store(error) => return Err(error),
+        };
+        for bucket in buckets {
+            self.caution.raise(bucket, now);
+        }
+        self.commit_marked(&rows, until).await
     }
 
-    async fn probe(&mut self, tuples: &[u8]) -> Result<(), StoreError> {
-        self.fly(End::RollBack, &[tuples]).await.map(drop)
+    async fn probe(&mut self, rows: &[&[u8]]) -> Result<(), StoreError> {
+        // As repeats, which no index holds: what is looked for is what a row is made of.
+        let tuples = marked(rows.iter().map(|row| (*row, Mark::Repeat)));
+        let until = Instant::now() + COMMIT_DEADLINE;
+        match self.fly(Flight::Probe, &tuples, until).await {
+            Ok(_) => Ok(()),
+            Err(trouble) => Err(trouble.into_error()),
+        }
     }
 }
 
@@ -234,20 +317,6 @@ async fn ask_settings(connection: &mut Connection) -> Result<ServerSettings, Fai
     } else {
         Ok(answer.settings)
     }
-}
-
-/// The Query of a commit and of a probe. The isolation level is set because a database's default
-/// of `serializable` would cost much and gain nothing for a transaction that only adds rows.
-fn statements(settings: ServerSettings) -> (String, String) {
-    let level = settings.synchronous_commit.of_commits().as_str();
-    let copy = copy_statement();
-    let begin =
-        format!("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = {level}; ");
-    let commit = format!("{begin}{copy}; COMMIT");
-    // A commit goes without: its deadline cancels it, and a statement less is time for everyone.
-    let probe =
-        format!("{begin}SET LOCAL lock_timeout = {PROBE_LOCK_TIMEOUT_MS}; {copy}; ROLLBACK");
-    (commit, probe)
 }
 
 /// Why no endpoint could be opened.

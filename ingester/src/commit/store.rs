@@ -25,11 +25,20 @@ pub(super) enum StoreError {
     },
 }
 
+/// What became of the rows of a commit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Stored {
+    /// Rows that repeat a message that was there, or another of the commit.
+    pub(super) repeats: usize,
+    /// Rows that could not be compared.
+    pub(super) unsettled: usize,
+}
+
 /// A database as this module needs it.
 pub(super) trait Store {
     /// Stores all rows of all deliveries in one transaction.
-    async fn commit(&mut self, deliveries: &[&EncodedRows]) -> Result<(), StoreError>;
+    async fn commit(&mut self, deliveries: &[&EncodedRows]) -> Result<Stored, StoreError>;
 
-    /// Tries tuples in a transaction that rolls back.
-    async fn probe(&mut self, tuples: &[u8]) -> Result<(), StoreError>;
+    /// Tries rows in a transaction that rolls back. Whether they repeat others is not looked at.
+    async fn probe(&mut self, rows: &[&[u8]]) -> Result<(), StoreError>;
 }

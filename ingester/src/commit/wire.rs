@@ -273,12 +273,14 @@ pub(super) fn server_error(fields: &mut ErrorFields<'_>) -> Result<ServerError, 
         code: SqlState::INTERNAL_ERROR,
         is_fatal: false,
         message: String::new(),
+        constraint: None,
     };
     while let Some(field) = fields.next()? {
         let value = String::from_utf8_lossy(field.value_bytes());
         match field.type_() {
             b'C' => error.code = SqlState::from_code(&value),
             b'M' => error.message = value.into_owned(),
+            b'n' => error.constraint = Some(value.into_owned()),
             // The severity that is never translated.
             b'V' => error.is_fatal = matches!(&*value, "FATAL" | "PANIC"),
             _ => {}

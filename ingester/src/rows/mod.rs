@@ -7,15 +7,17 @@
 //! are one whole tuple, so rows can be sent in any grouping.
 
 mod encode;
+mod marks;
 mod quarantine;
 mod tuple;
 
 use std::ops::Range;
 
-use trunkline_model::columns;
+use trunkline_model::columns::{self, ColumnSpec};
 use trunkline_model::names::quote_identifier;
 
 pub use encode::{DeliveryFields, Row, RowBody, RowEncoder};
+pub(crate) use marks::{Mark, Message, marked, marking_copy_statement};
 pub use quarantine::quarantine;
 
 /// The rows of one delivery, encoded, in the order of the request.
@@ -65,6 +67,11 @@ impl EncodedRows {
         self.bytes.get(start..end).unwrap_or_default()
     }
 
+    /// The tuples, one for each row.
+    pub(crate) fn tuples(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).map(|row| self.range(row..row + 1))
+    }
+
     /// Appends one whole tuple.
     fn push(&mut self, tuple: &[u8]) {
         self.bytes.extend_from_slice(tuple);
@@ -94,9 +101,11 @@ impl EncodedRows {
 /// version has extended still takes it.
 #[must_use]
 pub fn copy_statement() -> String {
-    let columns: Vec<_> = columns::copied()
-        .map(|spec| quote_identifier(spec.name))
-        .collect();
+    copy_into(columns::copied())
+}
+
+fn copy_into(columns: impl Iterator<Item = &'static ColumnSpec>) -> String {
+    let columns: Vec<_> = columns.map(|spec| quote_identifier(spec.name)).collect();
     format!(
         "COPY trunkline.events ({}) FROM STDIN (FORMAT binary)",
         columns.join(", ")

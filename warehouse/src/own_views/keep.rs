@@ -296,6 +296,7 @@ mod tests {
             number: 7,
             by: PartitionBy::Day,
             is_shared,
+            tells_repeats: is_shared,
         };
         let grantees = grantees.iter().map(|&role| role.to_owned()).collect();
         KeptView::new(

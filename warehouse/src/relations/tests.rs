@@ -279,6 +279,7 @@ fn origin(naming: Naming, is_shared: bool) -> Origin<'static> {
                 number: 7,
                 by: PartitionBy::Day,
                 is_shared,
+                tells_repeats: is_shared,
             },
         },
         naming,

@@ -19,8 +19,19 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) async fn start() -> Self {
+        Self::of(SourceDraft::unverified("segment")).await
+    }
+
+    /// With a source that has the analysts' relations, which show no repeats.
+    pub(crate) async fn with_relations() -> Self {
+        let mut draft = SourceDraft::unverified("segment");
+        draft.settings.notes_shapes = true;
+        Self::of(draft).await
+    }
+
+    async fn of(draft: SourceDraft) -> Self {
         let database = Database::start().await;
-        let mut drafts = [SourceDraft::unverified("segment")];
+        let mut drafts = [draft];
         let cluster = "default/main".parse().unwrap();
         database.provision(&cluster, &mut drafts).await;
         let bucket = drafts[0].settings.bucket;

@@ -7,4 +7,5 @@ mod harness;
 mod network;
 mod orders;
 mod poison;
+mod repeats;
 mod rows;

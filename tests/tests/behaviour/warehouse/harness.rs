@@ -250,7 +250,8 @@ pub(crate) async fn store(client: &Client, bucket: i32, source: &str, count: usi
     let sql = format!(
         "INSERT INTO trunkline.events (bucket, source, delivery_id, position, message_id, \
          auth_scope, header_values, body_json) \
-         SELECT {bucket}, '{source}', gen_random_uuid(), n, 'm' || n, 'request', \
+         SELECT {bucket}, '{source}', gen_random_uuid(), n, \
+         concat('m', n, '-', gen_random_uuid()), 'request', \
          '{{\"event-type\": \"click\", \"x-shop\": \"7\"}}', '{{\"a\": 1}}' \
          FROM generate_series(0, {count} - 1) n"
     );

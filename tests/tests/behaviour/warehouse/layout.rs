@@ -234,10 +234,13 @@ async fn an_older_layout_is_migrated_and_keeps_its_rows() {
             "create trunkline.shapes (layout version 9)",
             "create trunkline.relations (layout version 10)",
             "create trunkline.own_views and safe casts (layout version 11)",
+            "create trunkline.repeats (layout version 12)",
             "add column body_text to trunkline.events",
             "add column raw to trunkline.events",
+            "add column unsettled to trunkline.events",
             "add column body_text to trunkline_data.bucket_2",
             "add column raw to trunkline_data.bucket_2",
+            "add column unsettled to trunkline_data.bucket_2",
         ]
     );
     assert_eq!(warehouse.ensure_layout().await.unwrap(), Report::default());
@@ -345,7 +348,7 @@ async fn someone_elses_schema_of_our_name_is_left_alone_until_it_is_handed_over(
         let (_, fix) = error.split_once("run: ").unwrap();
         admin.batch_execute(fix).await.unwrap();
         warehouse.ensure_layout().await.unwrap();
-        assert_eq!(tree(&admin).await.len(), 17);
+        assert_eq!(tree(&admin).await.len(), 18);
     }
 }
 
@@ -405,12 +408,13 @@ async fn a_layout_whose_creation_was_cut_short_is_completed() {
             "DROP VIEW trunkline.webhook_sources, trunkline.source_statistics, \
              trunkline.rejections; \
              DROP FUNCTION trunkline.number_of, trunkline.boolean_of, trunkline.time_of, \
-             trunkline.timestamptz_or_null; \
+             trunkline.timestamptz_or_null, trunkline.repeats; \
              DROP TABLE trunkline.own_views, trunkline.relation_columns, trunkline.relations, trunkline.event_names, \
              trunkline.schema_changes; \
              DROP TABLE trunkline_data.rejections, trunkline.dropped_partitions, \
              trunkline.frozen_partitions, trunkline.readers, trunkline.sources, \
-             trunkline.shared_buckets, trunkline.shapes, trunkline.events; \
+             trunkline.shared_buckets, trunkline.shapes, trunkline.settled_partitions, \
+             trunkline.events; \
              DELETE FROM trunkline.layout",
         )
         .await

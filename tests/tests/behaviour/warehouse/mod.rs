@@ -14,6 +14,7 @@ mod readers;
 mod rejections;
 mod relations;
 mod removal;
+mod repeats;
 mod retention;
 mod roles;
 mod shared;

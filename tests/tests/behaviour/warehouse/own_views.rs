@@ -120,6 +120,8 @@ async fn the_view_of_materializes_guide_shows_each_event_once_with_its_email() {
             ("event", "'Signed Up'"),
             ("header_values", "'{\"event-type\": \"h\"}'"),
             ("body_json", &body),
+            // As those of two partitions, which are not compared at once.
+            ("unsettled", "true"),
         ];
         store_event(&admin, &segment, &columns).await;
     };
@@ -427,7 +429,7 @@ async fn what_somebody_else_has_made_is_not_touched_and_the_source_is_served() {
     let found = ensure_served(&warehouse, viewed(&["orders", "totals", "kinds", "good"])).await;
     assert_eq!(found.views, [""; 0]);
     assert_eq!(
-        rows(&admin, "SELECT message_id, a FROM shop.totals").await,
+        rows(&admin, "SELECT left(message_id, 2), a FROM shop.totals").await,
         ["m0|1"]
     );
 
@@ -479,7 +481,8 @@ async fn a_view_of_a_shared_bucket_shows_no_reader_anothers_row_not_even_its_own
     store(&admin, bucket, "default/web", 3).await;
     run(
         &admin,
-        "UPDATE trunkline.events SET message_id = 'secret' WHERE source = 'default/web'",
+        "UPDATE trunkline.events SET message_id = 'secret', unsettled = true \
+         WHERE source = 'default/web'",
     )
     .await;
     let reader = connect(&database.url_as(&analyst, "a")).await;

@@ -86,8 +86,8 @@ async fn sources_of_one_retention_and_width_share_a_bucket_and_its_upkeep() {
 
     // Once for each bucket: its partitions, its statistics, its place among the thousand.
     let leaves = format!(
-        "SELECT count(*), min(indexdef) LIKE '%USING btree (source COLLATE \"C\", received_at)' \
-         FROM pg_indexes WHERE tablename ~ '^bucket_{}_'",
+        "SELECT count(*), bool_and(indexdef LIKE '%USING btree (source COLLATE \"C\", received_at)') \
+         FROM pg_indexes WHERE tablename ~ '^bucket_{}_' AND indexname LIKE '%\\_source\\_%'",
         found[0]
     );
     assert_eq!(value(&admin, &leaves).await, "9|t");
@@ -159,8 +159,8 @@ async fn no_reader_is_shown_a_row_of_another_source_not_even_its_own_function() 
         store(&admin, found[1], "default/web", 3).await;
         run(
             &admin,
-            "UPDATE trunkline.events SET message_id = 'secret', body_json = '\"secret\"' \
-             WHERE source = 'default/web'",
+            "UPDATE trunkline.events SET message_id = 'secret', unsettled = true, \
+             body_json = '\"secret\"' WHERE source = 'default/web'",
         )
         .await;
 

@@ -205,7 +205,7 @@ async fn the_latest_call_of_a_user_and_of_a_group_is_shown_whatever_came_first()
     let bucket = ensure_one(&warehouse, shop()).await.bucket;
     let mut relator = relator(&database).await;
     let call = |kind: &str, id: &str, key: &str, day: u32, plan: &str| {
-        json!({"type": kind, "messageId": id, "userId": key, "groupId": key, "anonymousId": "a",
+        json!({"type": kind, "messageId": format!("{kind}-{id}"), "userId": key, "groupId": key, "anonymousId": "a",
             "timestamp": format!("2026-11-{day}T00:00:00Z"), "traits": {"plan": plan}})
     };
     for kind in ["identify", "group"] {
@@ -219,12 +219,13 @@ async fn the_latest_call_of_a_user_and_of_a_group_is_shown_whatever_came_first()
         ] {
             send(&admin, bucket, "shop", &call(kind, id, key, day, plan)).await;
         }
-        let anonymous = json!({"type": kind, "messageId": "m7", "traits": {"plan": "x"}});
+        let anonymous =
+            json!({"type": kind, "messageId": format!("{kind}-m7"), "traits": {"plan": "x"}});
         send(&admin, bucket, "shop", &anonymous).await;
     }
     // A repeat, as it is marked.
     let repeat = format!(
-        "UPDATE trunkline.events SET dup = true WHERE bucket = {bucket} AND message_id = 'm6'"
+        "UPDATE trunkline.events SET dup = true WHERE bucket = {bucket} AND message_id LIKE '%-m6'"
     );
     admin.batch_execute(&repeat).await.unwrap();
     settle(&mut relator, &admin).await;

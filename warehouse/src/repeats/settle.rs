@@ -1,0 +1,441 @@
+//! Marks repeats that no index of a leaf can see: across the boundary of two leaves, in rows that could
+//! not be compared when they were stored, and in leaves that were made without an index.
+//!
+//! Invariants:
+//! - Of the rows of a message the one that came first stays shown; where one is shown already, that one.
+//! - Nobody waits: only rows are locked, and only rows that change. Ingesters insert and change none.
+//! - What is cut short goes on at the next call: how far a leaf is settled is written in the transaction
+//!   that settles it.
+
+use tokio_postgres::Client;
+use trunkline_model::names::quote_literal;
+use trunkline_model::repeats::{INDEX_SUFFIX, SCHEMA};
+use trunkline_pgconn::Connected;
+
+use super::{LOOK_BACK, index_ahead, indexed};
+use crate::apply::{column, field, read, run, run_long};
+use crate::catalog::LEAF_BOUNDS;
+use crate::error::Error;
+use crate::partitions::{TABLE_NAME, bucket_table};
+use crate::step::{Outcome, PendingReason, PendingStep, Report};
+
+/// How long after its received_at a row is seen by everybody, if ever: above every deadline of a
+/// commit. A row's received_at is the time at which its transaction began.
+const COMMITTED_AFTER: &str = "1 minute";
+
+/// How many leaves one query asks about, each of which it locks.
+const LOOKED_AT_ONCE: usize = 100;
+
+/// What is compared in one transaction.
+const SLICE: &str = "10 minutes";
+
+/// A leaf of a bucket whose readers are shown no repeats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Leaf {
+    bucket: i32,
+    /// As SQL.
+    table: String,
+    is_shared: bool,
+    is_indexed: bool,
+    /// Whether its time has not come.
+    is_ahead: bool,
+    /// Whether its time is over, and nobody can still be writing.
+    is_closed: bool,
+    /// When its range begins, as all times here.
+    start: String,
+    /// When it ends.
+    end: String,
+    /// When the time ends in which rows may repeat some of it.
+    matters_until: String,
+    /// What of it is to be compared next. None: all is.
+    slice: Option<Slice>,
+    /// Whether there are rows in it that could not be compared when they were stored.
+    has_unsettled: bool,
+}
+
+/// A part of a leaf that is not compared yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Slice {
+    from: String,
+    /// Before what time it ends.
+    until: String,
+    /// Before what time all ends that can be compared now.
+    all_until: String,
+    /// Whether there are rows before that.
+    has_rows: bool,
+}
+
+/// What is to be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Task {
+    what: String,
+    /// Statements that make one transaction.
+    sql: String,
+}
+
+/// Settles what is due, and says of what. `connected` is a connection that it has for itself.
+pub(crate) async fn settle(client: &Client, connected: &Connected) -> Result<Report, Error> {
+    let (mut report, mut failure) = (Report::default(), None);
+    let mut leaves = leaves(client).await?;
+    for leaf in leaves
+        .iter()
+        .filter(|leaf| leaf.is_ahead && !leaf.is_indexed)
+    {
+        let step = index_ahead(&leaf.table, leaf.is_shared);
+        match run(client, &step).await {
+            Ok(outcome) => report.add(&step, outcome),
+            Err(error) if error.is_local() => failure = failure.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    let stragglers = leaves.iter().filter(|leaf| leaf.has_unsettled);
+    let mut tasks: Vec<_> = stragglers.map(settle_unsettled).collect();
+    loop {
+        tasks.extend(leaves.iter().filter_map(|leaf| comparison(leaf, &leaves)));
+        if tasks.is_empty() {
+            break;
+        }
+        let before = report.pending.len();
+        for Task { what, sql } in tasks.drain(..) {
+            let sql = format!("SET LOCAL search_path = ''; {sql}");
+            match run_long(connected, &what, &sql).await {
+                Ok(Outcome::Locked) => report.pending.push(PendingStep {
+                    step: what,
+                    reason: PendingReason::Locked,
+                }),
+                Ok(_) => report.changed.push(what),
+                Err(error) if error.is_local() => failure = failure.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        // What could not be done would be due for ever.
+        if failure.is_some() || report.pending.len() > before {
+            break;
+        }
+        leaves = self::leaves(client).await?;
+    }
+    failure.map_or(Ok(report), Err)
+}
+
+/// How the next slice of a leaf is compared, if that can be now and is of use.
+fn comparison(leaf: &Leaf, all: &[Leaf]) -> Option<Task> {
+    let slice = leaf.slice.as_ref().filter(|_| !leaf.is_ahead)?;
+    // What is written down last says that nothing is left to do.
+    if leaf.is_closed && leaf.has_unsettled || !leaf.is_closed && !slice.has_rows {
+        return None;
+    }
+    if !slice.has_rows {
+        return Some(compare(leaf, &[], &slice.from, &leaf.end));
+    }
+    let earlier: Vec<_> = all
+        .iter()
+        .filter(|other| other.bucket == leaf.bucket && other.start < leaf.start)
+        .filter(|other| other.matters_until > slice.from)
+        .collect();
+    let is_indexed = leaf.is_indexed && earlier.iter().all(|other| other.is_indexed);
+    match (is_indexed, earlier.is_empty(), leaf.is_closed) {
+        (true, true, false) => None,
+        (true, true, true) => Some(compare(leaf, &[], &slice.from, &leaf.end)),
+        (true, false, _) => Some(compare(leaf, &earlier, &slice.from, &slice.until)),
+        (false, _, true) => Some(compare_whole(leaf)),
+        (false, _, false) => None,
+    }
+}
+
+/// All leaves of buckets that are read without repeats, each bucket's in the order of their ranges.
+async fn leaves(client: &Client) -> Result<Vec<Leaf>, Error> {
+    let doing = "look for rows to compare";
+    let sql = format!(
+        "WITH b(bucket, is_shared) AS ( \
+           SELECT s.bucket, false FROM trunkline.sources s WHERE s.shared_bucket IS NULL \
+           AND (s.layout IS NOT NULL OR EXISTS \
+             (SELECT FROM trunkline.own_views v WHERE v.bucket = s.bucket)) \
+           UNION ALL SELECT bucket, true FROM trunkline.shared_buckets), \
+         l AS ( \
+           SELECT b.bucket, b.is_shared, '{SCHEMA}.' || c.relname AS name, \
+           r.bounds[1]::timestamptz AS s, r.bounds[2]::timestamptz AS e, p.settled_until AS u, \
+           to_regclass('{SCHEMA}.' || c.relname || '{INDEX_SUFFIX}') IS NOT NULL AS is_indexed \
+           FROM b JOIN pg_inherits i ON i.inhparent = to_regclass('{SCHEMA}.bucket_' || b.bucket) \
+           AND NOT i.inhdetachpending \
+           JOIN pg_class c ON c.oid = i.inhrelid AND c.relname ~ '{TABLE_NAME}' \
+           CROSS JOIN LATERAL {LEAF_BOUNDS} AS r(bounds) \
+           LEFT JOIN trunkline.settled_partitions p ON p.partition = c.oid), \
+         d AS ( \
+           SELECT *, coalesce(u, s) AS f, least(e, now() - interval '{COMMITTED_AFTER}') AS t \
+           FROM l WHERE isfinite(s) AND isfinite(e)) \
+         SELECT bucket, name, is_shared, is_indexed, s > now() + interval '{COMMITTED_AFTER}', \
+         e < now() - interval '10 minutes', {}, {}, {}, \
+         CASE WHEN f < t THEN {} END, {}, {} \
+         FROM d ORDER BY bucket, s",
+        utc("s"),
+        utc("e"),
+        utc(&format!("(e + interval '{LOOK_BACK}')")),
+        utc("f"),
+        utc(&format!("least(f + interval '{SLICE}', t)")),
+        utc("t"),
+    );
+    let rows = read(client, doing, &sql, &[]).await?;
+    let mut leaves = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let from: Option<String> = field(row, doing, 9)?;
+        let (until, all_until) = (field(row, doing, 10)?, field(row, doing, 11)?);
+        leaves.push(Leaf {
+            bucket: field(row, doing, 0)?,
+            table: field(row, doing, 1)?,
+            is_shared: field(row, doing, 2)?,
+            is_indexed: field(row, doing, 3)?,
+            is_ahead: field(row, doing, 4)?,
+            is_closed: field(row, doing, 5)?,
+            start: field(row, doing, 6)?,
+            end: field(row, doing, 7)?,
+            matters_until: field(row, doing, 8)?,
+            slice: from.map(|from| Slice {
+                from,
+                until,
+                all_until,
+                has_rows: false,
+            }),
+            has_unsettled: false,
+        });
+    }
+    look(client, &mut leaves).await?;
+    Ok(leaves)
+}
+
+/// Finds out of those that are not compared to their end what is in them.
+async fn look(client: &Client, leaves: &mut [Leaf]) -> Result<(), Error> {
+    let doing = "look for rows to compare";
+    let mut due: Vec<_> = leaves.iter_mut().filter(|leaf| !leaf.is_ahead).collect();
+    due.retain(|leaf| leaf.slice.is_some());
+    for due in due.chunks_mut(LOOKED_AT_ONCE) {
+        let mut questions = Vec::new();
+        for leaf in due.iter() {
+            let Leaf { table, slice, .. } = leaf;
+            let Some(slice) = slice else { continue };
+            questions.push(format!(
+                "EXISTS (SELECT FROM {table} WHERE received_at >= {} AND received_at < {})",
+                quote_literal(&slice.from),
+                quote_literal(&slice.all_until)
+            ));
+            questions.push(if leaf.is_indexed {
+                format!("EXISTS ({})", unsettled(table, ""))
+            } else {
+                "false".to_owned()
+            });
+        }
+        let sql = format!("SELECT ARRAY[{}]", questions.join(", "));
+        let rows = read(client, doing, &sql, &[]).await?;
+        let mut answers = column::<Vec<bool>>(&rows, doing, 0)?.into_iter();
+        for leaf in due {
+            let (has_rows, has_unsettled) = (answers.next(), answers.next());
+            leaf.has_unsettled = has_unsettled.unwrap_or_default();
+            if let Some(slice) = &mut leaf.slice {
+                slice.has_rows = has_rows.unwrap_or_default();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A time as text that means the same in every session, and sorts as the times do.
+fn utc(time: &str) -> String {
+    format!("to_char({time} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US\"+00\"')")
+}
+
+fn unsettled(table: &str, columns: &str) -> String {
+    format!(
+        "SELECT {columns} FROM {table} \
+         WHERE unsettled AND received_at < now() - interval '{COMMITTED_AFTER}'"
+    )
+}
+
+/// Rows that could not be compared go into the index, one by one, or are repeats. Where the index is
+/// held by a transaction that does not end, they stay for the next time.
+fn settle_unsettled(leaf: &Leaf) -> Task {
+    let table = &leaf.table;
+    let rows = unsettled(table, "ctid AS place");
+    Task {
+        what: format!("compare rows of {table} that were in others' way"),
+        sql: format!(
+            "DO $settle$\n\
+             DECLARE\n  r record;\n\
+             BEGIN\n\
+             FOR r IN {rows} ORDER BY received_at, delivery_id, position LIMIT 1000 LOOP\n\
+             BEGIN\n\
+             UPDATE {table} SET unsettled = false WHERE ctid = r.place AND unsettled;\n\
+             EXCEPTION\n\
+             WHEN unique_violation THEN\n\
+             UPDATE {table} SET unsettled = false, dup = true WHERE ctid = r.place AND unsettled;\n\
+             WHEN lock_not_available THEN\n\
+             EXIT;\n\
+             END;\n\
+             END LOOP;\n\
+             END $settle$"
+        ),
+    }
+}
+
+/// Marks what of a slice of a leaf is in an earlier one, by the indexes of both, and writes down how far
+/// that is done.
+fn compare(leaf: &Leaf, earlier: &[&Leaf], from: &str, until: &str) -> Task {
+    let table = &leaf.table;
+    let there: Vec<_> = earlier
+        .iter()
+        .map(|other| {
+            format!(
+                "EXISTS (SELECT FROM {} o WHERE o.source COLLATE \"C\" = r.source \
+                 AND o.message_id COLLATE \"C\" = r.message_id AND {} \
+                 AND o.received_at > r.received_at - interval '{LOOK_BACK}')",
+                other.table,
+                of("o")
+            )
+        })
+        .collect();
+    let mark = if there.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "UPDATE {table} r SET dup = true WHERE r.received_at >= {} AND r.received_at < {} \
+             AND {} AND ({});\n",
+            quote_literal(from),
+            quote_literal(until),
+            of("r"),
+            there.join(" OR ")
+        )
+    };
+    Task {
+        what: format!("compare rows of {table} until {until} with earlier ones"),
+        sql: format!("{mark}{}", record(table, until)),
+    }
+}
+
+/// Marks all repeats of a leaf whose time is over, where not every leaf has an index: by reading it, and
+/// as much of what is before it as matters.
+fn compare_whole(leaf: &Leaf) -> Task {
+    let Leaf {
+        table, start, end, ..
+    } = leaf;
+    let bucket = bucket_table(leaf.bucket);
+    let (first, last) = (quote_literal(start), quote_literal(end));
+    Task {
+        what: format!("compare all rows of {table} with earlier ones"),
+        sql: format!(
+            "WITH w AS (SELECT tableoid AS leaf, ctid AS place, row_number() OVER (PARTITION BY \
+             source COLLATE \"C\", message_id COLLATE \"C\" \
+             ORDER BY dup, received_at, delivery_id, position) AS n \
+             FROM {bucket} WHERE message_id IS NOT NULL \
+             AND received_at >= {first}::timestamptz - interval '{LOOK_BACK}' \
+             AND received_at < {last}) \
+             UPDATE {table} r SET dup = true FROM w WHERE w.leaf = {}::regclass AND w.n > 1 \
+             AND NOT r.dup AND r.ctid = w.place;\n{}",
+            quote_literal(table),
+            record(table, "infinity")
+        ),
+    }
+}
+
+/// What is true of a row that an index holds.
+fn of(alias: &str) -> String {
+    indexed()
+        .replace("NOT dup", &format!("NOT {alias}.dup"))
+        .replace("NOT unsettled", &format!("NOT {alias}.unsettled"))
+        .replace("(message_id)", &format!("({alias}.message_id)"))
+}
+
+/// Writes down how far a leaf is settled, and forgets those that are gone.
+fn record(table: &str, until: &str) -> String {
+    format!(
+        "INSERT INTO trunkline.settled_partitions VALUES ({}::regclass, {}) \
+         ON CONFLICT (partition) DO UPDATE SET settled_until = excluded.settled_until;\n\
+         DELETE FROM trunkline.settled_partitions p \
+         WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = p.partition)",
+        quote_literal(table),
+        quote_literal(until)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slice(from: &str, until: &str) -> Slice {
+        Slice {
+            from: from.to_owned(),
+            until: until.to_owned(),
+            all_until: until.to_owned(),
+            has_rows: true,
+        }
+    }
+
+    fn leaf(day: u8, is_indexed: bool) -> Leaf {
+        let at = |day, hour| format!("2026-11-{day:02} {hour:02}:00:00.000000+00");
+        Leaf {
+            bucket: 7,
+            table: format!("trunkline_data.bucket_7_202611{day:02}"),
+            is_shared: false,
+            is_indexed,
+            is_ahead: false,
+            is_closed: false,
+            start: at(day, 0),
+            end: at(day + 1, 0),
+            matters_until: at(day + 2, 2),
+            slice: Some(slice(&at(day, 1), &at(day, 2))),
+            has_unsettled: false,
+        }
+    }
+
+    #[test]
+    fn a_leaf_is_compared_with_those_whose_rows_it_may_repeat() {
+        let all = [leaf(9, true), leaf(10, true), leaf(11, true)];
+        let task = comparison(&all[2], &all).unwrap();
+        // At one in the morning the day before yesterday is within 26 hours.
+        assert!(task.sql.contains("FROM trunkline_data.bucket_7_20261109 o"));
+        assert!(task.sql.contains("FROM trunkline_data.bucket_7_20261110 o"));
+        let mut later = all[2].clone();
+        later.slice = Some(slice(
+            "2026-11-11 03:00:00.000000+00",
+            "2026-11-11 03:10:00.000000+00",
+        ));
+        let task = comparison(&later, &all).unwrap();
+        assert!(!task.sql.contains("bucket_7_20261109"));
+        assert!(task.sql.contains("bucket_7_20261110"));
+    }
+
+    #[test]
+    fn what_needs_no_comparison_is_written_down_once_it_is_over() {
+        let mut first = leaf(9, true);
+        assert_eq!(comparison(&first, &[first.clone()]), None);
+        first.is_closed = true;
+        let task = comparison(&first, &[first.clone()]).unwrap();
+        assert!(task.sql.starts_with("INSERT INTO"), "{}", task.sql);
+        assert!(task.sql.contains("'2026-11-10 00:00:00"), "{}", task.sql);
+
+        let mut idle = [leaf(9, true), leaf(10, true)];
+        idle[1].slice.as_mut().unwrap().has_rows = false;
+        assert_eq!(comparison(&idle[1], &idle), None);
+        idle[1].is_closed = true;
+        let task = comparison(&idle[1], &idle).unwrap();
+        assert!(task.sql.starts_with("INSERT INTO"), "{}", task.sql);
+        idle[1].has_unsettled = true;
+        assert_eq!(comparison(&idle[1], &idle), None);
+    }
+
+    #[test]
+    fn without_an_index_a_leaf_is_read_once_its_time_is_over() {
+        let mut all = [leaf(10, false), leaf(11, true)];
+        assert_eq!(comparison(&all[0], &all), None);
+        assert_eq!(comparison(&all[1], &all), None);
+        all[1].is_closed = true;
+        let task = comparison(&all[1], &all).unwrap();
+        assert!(task.sql.contains("row_number()"), "{}", task.sql);
+        assert!(task.sql.contains("'infinity'"), "{}", task.sql);
+    }
+
+    #[test]
+    fn what_the_index_holds_is_said_of_one_table() {
+        assert_eq!(
+            of("r"),
+            "NOT r.dup AND NOT r.unsettled AND octet_length(r.message_id) <= 512"
+        );
+    }
+}
