@@ -104,8 +104,9 @@ async fn main() -> anyhow::Result<()> {
     } else {
         Log::Short
     };
+    let has_layout = arguments.receivers.contains(&Kind::Layout);
     for pair in 1..=arguments.pairs {
-        let station = Station::start(arguments.writers, log).await?;
+        let station = Station::start(arguments.writers, log, has_layout).await?;
         let mut full_rates = HashMap::new();
         for &scenario in &scenarios {
             let mut receivers = arguments.receivers.clone();

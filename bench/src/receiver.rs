@@ -28,6 +28,8 @@ pub(crate) enum Kind {
     Trunkline,
     /// The ingester, noting the shapes of events
     Noting,
+    /// The ingester, with sources that have relations for analysts
+    Layout,
     /// The ingester of another build, given with --baseline
     Baseline,
     /// The least that a receiver has to do
@@ -42,6 +44,7 @@ impl Kind {
         match self {
             Self::Trunkline => "trunkline",
             Self::Noting => "noting",
+            Self::Layout => "layout",
             Self::Baseline => "baseline",
             Self::Floor => "floor",
             Self::Fastify => "fastify",
@@ -157,6 +160,7 @@ fn command(
     Ok(match kind {
         Kind::Trunkline => ingester(&programs.ingester, station.config_dir()),
         Kind::Noting => ingester(&programs.ingester, station.noting_config_dir()),
+        Kind::Layout => ingester(&programs.ingester, station.layout_config_dir()?),
         Kind::Baseline => {
             let program = programs.baseline.as_ref();
             let program = program.context("which build is the baseline? say it with --baseline")?;
@@ -187,7 +191,7 @@ fn command(
 /// The floor and fastify listen once they have connected to the database.
 async fn is_ready(kind: Kind, address: SocketAddr, admin: SocketAddr) -> bool {
     match kind {
-        Kind::Trunkline | Kind::Noting | Kind::Baseline => Client::new(admin)
+        Kind::Trunkline | Kind::Noting | Kind::Layout | Kind::Baseline => Client::new(admin)
             .get("/readyz")
             .await
             .is_ok_and(|answer| answer.status == 200),

@@ -49,12 +49,15 @@ pub(crate) struct Station {
     config: ConfigDir,
     /// The same, except that shapes are noted.
     noting: ConfigDir,
+    /// The same sources with partitions that tell repeats, as those have whose `warehouse.layout` is
+    /// Segment's.
+    layout: Option<ConfigDir>,
     folder: TempDir,
 }
 
 impl Station {
-    /// Starts a server.
-    pub(crate) async fn start(writers: usize, log: Log) -> anyhow::Result<Self> {
+    /// Starts a server. Relations for analysts take a while to be made.
+    pub(crate) async fn start(writers: usize, log: Log, has_layout: bool) -> anyhow::Result<Self> {
         let (min_wal_size, segments) = log.kept();
         let mut settings = SETTINGS.to_vec();
         settings.push(("min_wal_size", min_wal_size));
@@ -77,6 +80,22 @@ impl Station {
         for draft in &mut noting {
             draft.settings.notes_shapes = true;
         }
+        let layout = if has_layout {
+            let mut stored: Vec<_> = (0..SOURCES)
+                .map(|number| SourceDraft::segment(&format!("layout-{number}"), &[SECRET]))
+                .collect();
+            for draft in &mut stored {
+                draft.settings.notes_shapes = true;
+            }
+            database.provision(&ConfigDir::cluster(), &mut stored).await;
+            let mut drafts = noting.clone();
+            for (draft, stored) in drafts.iter_mut().zip(&stored) {
+                draft.settings.bucket = stored.settings.bucket;
+            }
+            Some(config(&drafts))
+        } else {
+            None
+        };
         let (config, noting) = (config(&drafts), config(&noting));
         let folder = tempfile::tempdir()?;
         let station = Self {
@@ -84,6 +103,7 @@ impl Station {
             drafts,
             config,
             noting,
+            layout,
             folder,
         };
         station.write_routes()?;
@@ -146,6 +166,12 @@ impl Station {
     /// The configuration directory of an ingester that notes shapes.
     pub(crate) fn noting_config_dir(&self) -> &Path {
         self.noting.path()
+    }
+
+    /// The configuration directory of an ingester whose sources have relations for analysts.
+    pub(crate) fn layout_config_dir(&self) -> anyhow::Result<&Path> {
+        let layout = self.layout.as_ref();
+        Ok(layout.context("sources with a layout")?.path())
     }
 
     /// The file of [`Routes`].
