@@ -12,6 +12,9 @@
 //! - One statement at a time. What is cut short goes on at the next call: pages that are frozen are
 //!   skipped.
 
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use trunkline_pgconn::Target;
@@ -37,6 +40,10 @@ COMMENT ON COLUMN trunkline.frozen_partitions.partition IS \
 'The oid of the table in the schema trunkline_data.';
 REVOKE ALL ON trunkline.frozen_partitions FROM PUBLIC";
 
+/// The longest pause after a table. It is as long as the work on the table was, so that a machine
+/// with few processors has one for its senders.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// Does all that is due, and says what it did.
 pub(crate) async fn upkeep(client: &Client, owner: &Target) -> Result<Report, Error> {
     let connected = connection::open(owner).await?;
@@ -52,15 +59,19 @@ pub(crate) async fn upkeep(client: &Client, owner: &Target) -> Result<Report, Er
     for table in closed {
         let doing = format!("freeze {table}");
         let sql = format!("VACUUM (FREEZE, ANALYZE, TRUNCATE FALSE) {table}");
+        let begun = Instant::now();
         let outcome = match run_long(&connected, &doing, &sql).await {
             Ok(Outcome::Done) => run(client, &record(&table)).await,
             outcome => outcome,
         };
+        sleep(begun.elapsed().min(LONGEST_PAUSE)).await;
         note(&mut report, &mut failure, doing, outcome)?;
     }
     for table in unknown {
         let doing = format!("analyze {table}");
+        let begun = Instant::now();
         let outcome = run_long(&connected, &doing, &format!("ANALYZE {table}")).await;
+        sleep(begun.elapsed().min(LONGEST_PAUSE)).await;
         note(&mut report, &mut failure, doing, outcome)?;
     }
     failure.map_or(Ok(report), Err)

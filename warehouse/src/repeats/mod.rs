@@ -16,6 +16,7 @@
 //!   whichever leaves they are in.
 //! - No row is ever refused for it, nor deleted: `<schema>.events` shows all of them.
 
+mod leaves;
 mod settle;
 
 use trunkline_model::repeats::{FUNCTION, INDEX_SUFFIX, MAX_MESSAGE_ID_BYTES, SCHEMA};
