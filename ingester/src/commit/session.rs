@@ -140,7 +140,7 @@ impl Session {
     async fn try_empty_copy(&mut self) -> Result<(), Failure> {
         let reply = self
             .connection
-            .copy(self.statements.of(Flight::Probe), &[])
+            .copy(self.statements.of(Flight::Check), &[])
             .await?;
         self.settle(&reply).await?;
         reply

@@ -23,6 +23,8 @@ pub(super) enum Flight {
     Unsettled,
     /// COPY of rows with marks, and ROLLBACK.
     Probe,
+    /// COPY as of a commit, and ROLLBACK.
+    Check,
 }
 
 /// The Queries, for a server's settings.
@@ -32,6 +34,7 @@ pub(super) struct Statements {
     marked: String,
     unsettled: String,
     probe: String,
+    check: String,
 }
 
 impl Statements {
@@ -50,6 +53,7 @@ impl Statements {
             // The deadline of the commit bounds it.
             unsettled: format!("{begin}{marking}; COMMIT"),
             probe: format!("{}{marking}; ROLLBACK", bounded(PROBE_LOCK_TIMEOUT_MS)),
+            check: format!("{}{plain}; ROLLBACK", bounded(PROBE_LOCK_TIMEOUT_MS)),
         }
     }
 
@@ -59,6 +63,7 @@ impl Statements {
             Flight::Marked => &self.marked,
             Flight::Unsettled => &self.unsettled,
             Flight::Probe => &self.probe,
+            Flight::Check => &self.check,
         }
     }
 }
