@@ -14,6 +14,7 @@ use trunkline_model::verification::Verification;
 use trunkline_operator::manifests::Manifests;
 use trunkline_operator::validate::{Source, Validated, validate};
 
+use crate::dbt::{self, DbtArgs};
 use crate::dev::{self, DevArgs};
 use crate::files;
 use crate::probe::{self, ProbeArgs};
@@ -45,6 +46,8 @@ enum Command {
     Render(RenderArgs),
     /// Say how WebhookClusters and WebhookSources of a Kubernetes cluster are, and what to do next
     Status(StatusArgs),
+    /// Make a dbt project of what a role may read
+    Dbt(DbtArgs),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  trunkline completion bash > /etc/bash_completion.d/trunkline"
@@ -80,6 +83,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Probe(args) => probe::run(args).await,
         Command::Render(args) => render::run(&args),
         Command::Status(args) => status::run(args).await,
+        Command::Dbt(args) => dbt::run(args).await,
         Command::Completion { shell } => complete(shell),
     };
     match outcome {

@@ -6,6 +6,7 @@
 
 mod admin;
 mod app;
+mod dbt;
 mod dev;
 mod files;
 mod http;

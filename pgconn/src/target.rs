@@ -221,6 +221,25 @@ impl fmt::Display for Endpoint {
     }
 }
 
+impl Endpoint {
+    /// What libpq takes as `host` and `port`: a name, an address, or the folder of a socket.
+    #[must_use]
+    pub fn host_and_port(&self) -> (String, u16) {
+        match (&self.host, &self.place) {
+            (Some(host), Place::Name(_, port) | Place::Address(_, port)) => (host.clone(), *port),
+            (None, Place::Name(name, port)) => (name.clone(), *port),
+            (None, Place::Address(address, port)) => (address.to_string(), *port),
+            (_, Place::Socket(file)) => {
+                let folder = file.parent().unwrap_or(file).to_string_lossy().into_owned();
+                let port = file
+                    .extension()
+                    .and_then(|port| port.to_str()?.parse().ok());
+                (folder, port.unwrap_or_default())
+            }
+        }
+    }
+}
+
 impl Target {
     /// Reads a connection URL, or a `key=value` string, as libpq has them, with its certificates.
     ///

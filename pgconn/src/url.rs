@@ -17,21 +17,14 @@ impl Target {
         let hosts: Vec<_> = self
             .endpoints
             .iter()
-            .map(|endpoint| match (&endpoint.host, &endpoint.place) {
-                (Some(host), Place::Name(_, port) | Place::Address(_, port)) => {
-                    (authority(host), *port)
-                }
-                (None, Place::Name(name, port)) => (authority(name), *port),
-                (None, Place::Address(address, port)) => (authority(&address.to_string()), *port),
-                (_, Place::Socket(file)) => {
-                    let folder = file.parent().unwrap_or(file).to_string_lossy();
-                    let port = file
-                        .extension()
-                        .and_then(|port| port.to_str()?.parse().ok());
-                    (encode_part(folder.as_bytes()), port.unwrap_or_default())
-                }
+            .map(|endpoint| {
+                let (host, port) = endpoint.host_and_port();
+                let host = match endpoint.place {
+                    Place::Socket(_) => encode_part(host.as_bytes()),
+                    _ => authority(&host),
+                };
+                format!("{host}:{port}")
             })
-            .map(|(host, port)| format!("{host}:{port}"))
             .collect();
         let mut url = format!(
             "postgres://{}:{}@{}/{}",
