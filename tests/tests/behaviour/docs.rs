@@ -7,6 +7,7 @@
 //! | `sh` | runs as one script, which must succeed |
 //! | `console` | each line after `$ ` runs and must print the lines that follow it (`…`: anything) |
 //! | `sql` | runs in the database of `trunkline dev` |
+//! | `python` | runs as a program, which must succeed |
 //! | `yaml` | is valid: whole manifests, or fields of a WebhookSource's `spec` |
 //! | `json` | has the fields of what the program says |
 //! | `ini` | is part of the settings that the tests of PgBouncer use |
@@ -22,7 +23,9 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use trunkline_operator::manifests::Manifests;
 use trunkline_operator::validate::validate;
-use trunkline_tests::{Client, Dev, Example, PgBouncer, binary, repository};
+use trunkline_tests::{
+    Client, Dev, Example, PgBouncer, QUIET_DBT, binary, python_programs, repository,
+};
 
 /// What an example says, and what is done instead: free ports, names of this database, less work.
 const SUBSTITUTIONS: &[(&str, &str)] = &[
@@ -36,6 +39,9 @@ const SUBSTITUTIONS: &[(&str, &str)] = &[
     ("trunkline send ", "trunkline send --url $URL "),
     ("--count 20000", "--count 200"),
     ("trunkline probe ", "trunkline probe --url $URL --for 1s "),
+    ("--output analytics", "--output $WORK/analytics"),
+    ("cd analytics", "cd $WORK/analytics"),
+    ("=PASSWORD", "=$PASSWORD"),
     // The database of `trunkline dev` is called trunkline.
     ("trunkline_app_", "trunkline_trunkline_"),
 ];
@@ -45,6 +51,8 @@ struct Session {
     dev: Dev,
     database: tokio_postgres::Client,
     database_url: String,
+    /// For what examples write.
+    work: tempfile::TempDir,
     /// What `dev` said of the source.
     ready: Value,
 }
@@ -66,15 +74,27 @@ impl Session {
 
     /// What a script prints. It has to succeed.
     fn run(&self, script: &str) -> Result<String, String> {
+        self.run_by(&["sh", "-euc"], script)
+    }
+
+    /// The same by another interpreter.
+    fn run_by(&self, interpreter: &[&str], script: &str) -> Result<String, String> {
         let script = self.adapt(script);
         let programs = binary("trunkline").parent().unwrap().display().to_string();
+        let python = python_programs().display();
         let path = std::env::var("PATH").unwrap();
-        let output = Command::new("sh")
-            .args(["-euc", &script])
+        let database: tokio_postgres::Config = self.database_url.parse().unwrap();
+        let password = String::from_utf8_lossy(database.get_password().unwrap());
+        let output = Command::new("env")
+            .args(interpreter)
+            .arg(&script)
             .current_dir(repository())
-            .env("PATH", format!("{programs}:{path}"))
+            .env("PATH", format!("{programs}:{python}:{path}"))
             .env("URL", self.ready["url"].as_str().unwrap())
             .env("DATABASE_URL", &self.database_url)
+            .env("PASSWORD", &*password)
+            .env("WORK", self.work.path())
+            .envs(QUIET_DBT)
             .output()
             .unwrap();
         if output.status.success() {
@@ -155,6 +175,7 @@ impl Session {
             [_, "kubernetes"] | ["text"] => Ok(()),
             ["sh"] => self.run(text).map(|_| ()),
             ["console"] => self.converse(text),
+            ["python"] => self.run_by(&["python3", "-c"], text).map(|_| ()),
             ["sql"] => {
                 let sql = self.adapt(text);
                 let ran = self.database.batch_execute(&sql).await;
@@ -260,6 +281,7 @@ async fn every_example_works() {
         dev,
         database,
         database_url: url.as_str().unwrap().to_owned(),
+        work: tempfile::tempdir().unwrap(),
         ready,
     };
 
