@@ -74,20 +74,19 @@ impl Session {
 
     /// What a script prints. It has to succeed.
     fn run(&self, script: &str) -> Result<String, String> {
-        self.run_by(&["sh", "-euc"], script)
+        self.run_by("sh", "-euc", script)
     }
 
     /// The same by another interpreter.
-    fn run_by(&self, interpreter: &[&str], script: &str) -> Result<String, String> {
+    fn run_by(&self, interpreter: &str, option: &str, script: &str) -> Result<String, String> {
         let script = self.adapt(script);
         let programs = binary("trunkline").parent().unwrap().display().to_string();
         let python = python_programs().display();
         let path = std::env::var("PATH").unwrap();
         let database: tokio_postgres::Config = self.database_url.parse().unwrap();
         let password = String::from_utf8_lossy(database.get_password().unwrap());
-        let output = Command::new("env")
-            .args(interpreter)
-            .arg(&script)
+        let output = Command::new(interpreter)
+            .args([option, &script])
             .current_dir(repository())
             .env("PATH", format!("{programs}:{python}:{path}"))
             .env("URL", self.ready["url"].as_str().unwrap())
@@ -175,7 +174,7 @@ impl Session {
             [_, "kubernetes"] | ["text"] => Ok(()),
             ["sh"] => self.run(text).map(|_| ()),
             ["console"] => self.converse(text),
-            ["python"] => self.run_by(&["python3", "-c"], text).map(|_| ()),
+            ["python"] => self.run_by("python3", "-c", text).map(|_| ()),
             ["sql"] => {
                 let sql = self.adapt(text);
                 let ran = self.database.batch_execute(&sql).await;
