@@ -15,6 +15,7 @@
 mod cluster;
 mod definitions;
 mod pods;
+mod redaction;
 mod reference;
 mod source;
 mod verification;
@@ -27,6 +28,7 @@ pub use cluster::{
 };
 pub use definitions::{GENERATED_FOLDERS, definitions, definitions_yaml};
 pub use pods::{PodMetadata, Tls};
+pub use redaction::{MAX_REDACTED_KEYS, MAX_REDACTED_PATHS, RedactAction, RedactKey, RedactedPath};
 pub use reference::{CaSecretRef, SecretRef};
 pub use source::{
     Body, BodyFormat, ClusterRef, Cors, DeletionPolicy, HeaderColumn, IncludeHeaders, MAX_RATE,

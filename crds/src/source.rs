@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::redaction::{RedactKey, RedactedPath};
 use crate::verification::Verification;
 use crate::views::View;
 use crate::warehouse::SourceWarehouse;
@@ -88,6 +89,18 @@ use crate::warehouse::SourceWarehouse;
     ).message(
         "warehouse.layout needs bodies of JSON; set body.format to Json or JsonArray, or layout to \
          none"
+    ),
+    validation = Rule::new(
+        "!has(self.redact) || self.redact.size() == 0 || !(self.body.format in ['Text', 'Bytes'])"
+    ).message(
+        "redact needs bodies of JSON; set body.format to Json, JsonArray or Form, or remove redact"
+    ),
+    validation = Rule::new(
+        "!has(self.redact) || has(self.redactKey) || \
+         !self.redact.exists(place, place.action == 'Hash')"
+    ).message(
+        "redact has the action Hash, which needs a key; set redactKey to secretKeyRef: {name, key}, \
+         or use Drop"
     )
 )]
 pub struct WebhookSourceSpec {
@@ -150,6 +163,15 @@ pub struct WebhookSourceSpec {
         )
     )]
     pub headers: Vec<HeaderColumn>,
+    /// What is taken out of the bodies of its events before anything is stored. It concerns what
+    /// arrives from then on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub redact: Vec<RedactedPath>,
+    /// The key of the hashes that `redact` makes. Without its Secret, the source answers 503. With
+    /// another key, equal values have other hashes from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redact_key: Option<RedactKey>,
     /// How a request proves that it comes from its sender.
     pub verification: Verification,
     /// How long the value that an edit of a Secret replaced stays valid, since the sender signs
@@ -204,6 +226,19 @@ pub struct WebhookSourceSpec {
     /// Answer every request with 503, so that senders keep their events and retry.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
+}
+
+impl WebhookSourceSpec {
+    /// The names of the Secrets that it refers to, some perhaps several times.
+    pub fn secret_names(&self) -> impl Iterator<Item = &str> {
+        let signing = self
+            .verification
+            .secrets
+            .iter()
+            .map(|it| &it.secret_key_ref);
+        let redacting = self.redact_key.iter().map(|it| &it.secret_key_ref);
+        signing.chain(redacting).map(|it| it.name.as_str())
+    }
 }
 
 fn default_methods() -> Vec<RequestMethod> {

@@ -1,8 +1,8 @@
 //! The data plane: signed webhooks in over HTTP, committed rows out to PostgreSQL.
 //!
 //! The way of a request is the way of the modules: [`server`] accepts its connection, [`request`]
-//! routes, bounds, reads, verifies ([`verify`]), decodes ([`json`]) and encodes ([`rows`]) it, and
-//! [`commit`] makes it durable. [`config`] decides what is served, and [`admin`] tells about it.
+//! routes, bounds, reads, verifies ([`verify`]), decodes ([`json`]), redacts ([`redact`]) and encodes
+//! ([`rows`]) it, and [`commit`] makes it durable. [`config`] decides what is served, and [`admin`] tells about it.
 //! Beside them [`rejections`] writes down what was refused, and [`shapes`] what events look like.
 //!
 //! Invariant: a 200 is sent after the rows of its request were committed durably, and never else.
@@ -18,6 +18,7 @@ pub mod json;
 mod memory;
 mod metrics;
 mod poll;
+mod redact;
 mod rejections;
 mod request;
 pub mod rows;

@@ -29,6 +29,7 @@ use crate::database::{Certificates, DatabaseLogin};
 use crate::headers::{HeaderColumn, HeaderSelection};
 use crate::limits::RateLimit;
 use crate::names::{ClusterName, SourceName};
+use crate::redaction::{self, Redaction};
 use crate::request::{self, HttpPolicy};
 use crate::secret::SecretBytes;
 use crate::verification::{self, Verification};
@@ -40,7 +41,11 @@ pub use crate::request::BodyFormat;
 pub const VERSION: u32 = 1;
 
 /// Constructs that [`SourceEntry::requires`] may name and this version knows.
-pub const KNOWN_CONSTRUCTS: &[&[&str]] = &[request::CONSTRUCTS, verification::CONSTRUCTS];
+pub const KNOWN_CONSTRUCTS: &[&[&str]] = &[
+    request::CONSTRUCTS,
+    redaction::CONSTRUCTS,
+    verification::CONSTRUCTS,
+];
 
 /// Digits of a revision: 64 bits tell two states of one source apart.
 const REVISION_DIGITS: usize = 16;
@@ -144,6 +149,7 @@ impl SourceEntry {
         settings: &SourceSettings,
     ) -> Result<Self, DocumentError> {
         let requires = request::constructs(settings)
+            .chain(redaction::constructs(settings))
             .chain(verification::constructs(&settings.verification))
             .map(str::to_owned)
             .collect();
@@ -199,6 +205,9 @@ pub struct SourceSettings {
     /// see. One that does not know the field serves the source all the same, and notes nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub notes_shapes: bool,
+    /// What of a body is taken out before anything is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redaction: Option<Redaction>,
     /// How a request proves its sender.
     pub verification: Verification,
 }

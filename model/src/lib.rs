@@ -14,6 +14,7 @@ pub mod names;
 pub mod naming;
 pub mod presets;
 pub mod repeats;
+pub mod redaction;
 pub mod request;
 pub mod secret;
 pub mod url;

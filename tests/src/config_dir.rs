@@ -53,6 +53,7 @@ impl SourceDraft {
                 http: HttpPolicy::default(),
                 rate_limit: None,
                 notes_shapes: false,
+                redaction: None,
                 verification: Verification::None,
             },
         }

@@ -107,10 +107,7 @@ async fn from_cluster(args: &ProbeArgs) -> anyhow::Result<(Validated, Option<Str
     let cluster: WebhookCluster = get(&client, namespace, &source.spec.cluster_ref.name).await?;
     let url = source.status.as_ref().and_then(|status| status.url.clone());
 
-    let signing = source.spec.verification.secrets.iter();
-    let mut secrets: BTreeSet<&str> = signing
-        .map(|secret| secret.secret_key_ref.name.as_str())
-        .collect();
+    let mut secrets: BTreeSet<&str> = source.spec.secret_names().collect();
     if args.database_url.is_none() && !args.no_rows {
         let database = &cluster.spec.database;
         secrets.insert(&database.secret_ref.name);

@@ -82,17 +82,23 @@ fn for_certificate(namespace: &str, secret: &str, ready: &Readiness) -> Option<S
 pub(super) fn for_source(source: &WebhookSource, ready: &Readiness) -> String {
     let (namespace, name) = (source.namespace().unwrap_or_default(), source.name_any());
     let cluster = &source.spec.cluster_ref.name;
-    let secret = source.spec.verification.secrets.first();
+    let signing = source.spec.verification.secrets.first();
+    let secret = match &source.spec.redact_key {
+        Some(key) if ready.message.contains("redactKey") => {
+            Some((&key.secret_key_ref, "RANDOM_KEY"))
+        }
+        _ => signing.map(|secret| (&secret.secret_key_ref, "SHARED_SECRET")),
+    };
     match (ready.reason.as_str(), secret) {
         ("NotSeen", _) => OPERATOR.to_owned(),
         ("InvalidSpec" | "Suspended", _) => format!("kubectl -n {namespace} edit whs {name}"),
-        ("SecretNotFound", Some(secret)) => format!(
-            "kubectl -n {namespace} create secret generic {} --from-literal={}=SHARED_SECRET",
-            secret.secret_key_ref.name, secret.secret_key_ref.key
+        ("SecretNotFound", Some((secret, value))) => format!(
+            "kubectl -n {namespace} create secret generic {} --from-literal={}={value}",
+            secret.name, secret.key
         ),
-        ("SecretKeyNotFound" | "SecretMalformed", Some(secret)) => format!(
-            "kubectl -n {namespace} patch secret {} -p '{{\"stringData\":{{\"{}\":\"SHARED_SECRET\"}}}}'",
-            secret.secret_key_ref.name, secret.secret_key_ref.key
+        ("SecretKeyNotFound" | "SecretMalformed", Some((secret, value))) => format!(
+            "kubectl -n {namespace} patch secret {} -p '{{\"stringData\":{{\"{}\":\"{value}\"}}}}'",
+            secret.name, secret.key
         ),
         ("ClusterNotFound", _) => format!("kubectl -n {namespace} get whc; create {cluster}"),
         ("Progressing" | "Propagating" | "NotConfigured", _) => {

@@ -128,6 +128,12 @@ fn sources_of_every_shape_are_taken() {
              "distinctOn": ["message_id"],
              "orderBy": [{"column": "received_at", "direction": "Descending"}, {"column": "total"}]}]}),
         json!({"views": []}),
+        json!({"redact": [], "body": {"format": "Text"}}),
+        json!({"redact": [{"path": ["context", "ip"], "action": "Drop"}]}),
+        json!({"redact": [{"path": ["userId"], "action": "Hash"}, {"path": ["a", "*", "0"], "action": "Drop"}],
+            "redactKey": {"secretKeyRef": {"name": "redact", "key": "key"}},
+            "body": {"format": "Form"}}),
+        json!({"redactKey": {"secretKeyRef": {"name": "redact", "key": "key"}}}),
         json!({"verification": {"none": {}, "strict": false, "secrets": []}}),
         json!({"path": null, "schema": null, "includeHeaders": null, "rotationGrace": null}),
     ];

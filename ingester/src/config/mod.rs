@@ -13,6 +13,7 @@ use trunkline_model::document::{Configuration, ConfigurationHash, Limits, Source
 use trunkline_model::names::ClusterName;
 use trunkline_model::request::{BodyFormat, HttpPolicy};
 
+use crate::redact::Redactor;
 use crate::request::SourceUse;
 use crate::shapes::SourceShapes;
 
@@ -45,6 +46,8 @@ pub(crate) struct Route {
     pub(crate) http: HttpPolicy,
     /// How it is served, or why it is not, for its owner.
     pub(crate) settings: Result<SourceSettings, String>,
+    /// What is taken out of its bodies, where something is.
+    pub(crate) redactor: Option<Redactor>,
     /// What it uses of this ingester now.
     pub(crate) in_use: Arc<SourceUse>,
     /// What has been noted of it, when shapes are.
@@ -65,6 +68,10 @@ impl Routing {
             let name = source.name.to_string();
             let known = known.get(&*name);
             let notes = source.settings.as_ref().is_ok_and(notes_shapes);
+            let (settings, redactor) = match servable(source.settings) {
+                Ok((settings, redactor)) => (Ok(settings), redactor),
+                Err(reason) => (Err(reason), None),
+            };
             let shapes = || {
                 known
                     .and_then(|route| route.shapes.clone())
@@ -79,7 +86,8 @@ impl Routing {
                 generation: source.generation,
                 revision: source.revision,
                 http: source.http,
-                settings: servable(source.settings),
+                settings,
+                redactor,
             });
             paths.extend(
                 source
@@ -109,11 +117,21 @@ fn notes_shapes(settings: &SourceSettings) -> bool {
     settings.notes_shapes && settings.body == BodyFormat::Json
 }
 
-/// A source without a secret cannot verify, so it is not served, and not served without check.
-fn servable(settings: Result<SourceSettings, String>) -> Result<SourceSettings, String> {
+/// A source without a secret cannot verify, so it is not served, and not served without check. Nor is
+/// one of which something would be stored that may not be.
+fn servable(
+    settings: Result<SourceSettings, String>,
+) -> Result<(SourceSettings, Option<Redactor>), String> {
     let settings = settings?;
-    match settings.verification.secrets() {
-        Some([]) => Err("no secret is available".to_owned()),
-        _ => Ok(settings),
+    if let Some([]) = settings.verification.secrets() {
+        return Err("no secret is available".to_owned());
     }
+    let Some(redaction) = &settings.redaction else {
+        return Ok((settings, None));
+    };
+    if !matches!(settings.body, BodyFormat::Json | BodyFormat::Form) {
+        return Err("redact needs bodies of JSON, and body.format is another".to_owned());
+    }
+    let redactor = Redactor::new(redaction).map_err(|error| error.to_string())?;
+    Ok((settings, Some(redactor)))
 }

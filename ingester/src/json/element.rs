@@ -212,7 +212,7 @@ impl<S: Sketch> Visitor for Builder<'_, '_, S> {
     }
 
     #[inline]
-    fn null(&mut self) {
+    fn null(&mut self, _start: usize, _end: usize) {
         self.field_value(0, 0, Kind::Absent);
     }
 }

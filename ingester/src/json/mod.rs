@@ -30,7 +30,10 @@ use std::iter::FusedIterator;
 pub use element::MAX_DEPTH;
 pub use envelope::Envelope;
 pub use error::{Fault, InvalidJson};
+pub(crate) use number::Number;
 pub(crate) use outline::{Field, Kind, Outline, Root};
+pub(crate) use scan::Visitor;
+pub(crate) use strings::{StringToken, decode as decode_string};
 pub use timestamp::Timestamp;
 
 use error::FaultAt;
@@ -101,6 +104,30 @@ pub fn first_element(body: &[u8]) -> Option<&[u8]> {
     (is_first && std::str::from_utf8(element).is_ok()).then_some(element)
 }
 
+/// A body as text.
+///
+/// # Errors
+/// [`InvalidJson`] when it is not UTF-8.
+pub(crate) fn text(body: &[u8]) -> Result<&str, InvalidJson> {
+    std::str::from_utf8(body).map_err(|error| {
+        FaultAt {
+            fault: Fault::Utf8,
+            offset: error.valid_up_to(),
+        }
+        .locate(body)
+    })
+}
+
+/// Tells a visitor of what a text that begins with a value consists.
+///
+/// # Errors
+/// [`InvalidJson`] when it does not begin with one; the visitor has heard of what was before.
+pub(crate) fn visit(text: &str, visitor: &mut impl Visitor) -> Result<(), InvalidJson> {
+    let body = text.as_bytes();
+    let end = scan::value(body, 0, visitor);
+    end.map(|_| ()).map_err(|fault| fault.locate(body))
+}
+
 /// The elements of a body, decoded one after another; nothing follows an error.
 ///
 /// A body must be refused whole, so an element counts only once the iterator has ended without an
@@ -134,15 +161,8 @@ impl<'a> Elements<'a> {
     /// # Errors
     /// [`InvalidJson`] when the body is not UTF-8.
     pub fn new(body: &'a [u8], rows: ArrayRows) -> Result<Self, InvalidJson> {
-        let text = std::str::from_utf8(body).map_err(|error| {
-            FaultAt {
-                fault: Fault::Utf8,
-                offset: error.valid_up_to(),
-            }
-            .locate(body)
-        })?;
         Ok(Self {
-            body: text,
+            body: text(body)?,
             offset: 0,
             keys: Keys::new(),
             outline: None,

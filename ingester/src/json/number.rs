@@ -19,9 +19,9 @@ const NUMERIC_FRACTION_DIGITS: i64 = 16_383;
 
 /// A number's place in the body, and the count of its digits as sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Number {
-    pub(super) start: usize,
-    pub(super) end: usize,
+pub(crate) struct Number {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
     integer_digits: usize,
     fraction_digits: usize,
     /// Where the exponent's sign or digits begin; `end` when there is no exponent.

@@ -176,11 +176,7 @@ impl Outline {
         let mut path = Vec::with_capacity(MAX_KEYS + 2);
         let mut next = Some(field);
         while let Some(field) = next {
-            let text = body.get(field.key.start..field.key.end).unwrap_or_default();
-            path.push(match field.key.escapes {
-                Escapes::None => text.to_owned(),
-                Escapes::Harmless | Escapes::Suspect => strings::decode(text),
-            });
+            path.push(field.key.decoded(body).into_owned());
             next = field.parent.and_then(|at| self.fields.get(usize::from(at)));
         }
         path.push(field.root.key().to_owned());

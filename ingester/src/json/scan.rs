@@ -12,7 +12,7 @@ use super::strings::{self, StringToken};
 
 /// What a scanner tells about a value, in the order of the text. Every method does nothing unless
 /// overridden, so that `()` is the visitor that only validates.
-pub(super) trait Visitor {
+pub(crate) trait Visitor {
     /// An object opens; `start` is the offset of its brace.
     fn open_object(&mut self, _start: usize) {}
     /// An object is complete; `end` is the offset after its brace.
@@ -29,8 +29,8 @@ pub(super) trait Visitor {
     fn number(&mut self, _number: Number) {}
     /// `true` or `false`, as offsets.
     fn boolean(&mut self, _start: usize, _end: usize) {}
-    /// `null`.
-    fn null(&mut self) {}
+    /// `null`, as offsets.
+    fn null(&mut self, _start: usize, _end: usize) {}
 }
 
 impl Visitor for () {}
@@ -95,8 +95,9 @@ pub(super) fn value(
                 offset = end;
             }
             Some(b'n') => {
-                offset = literal(body, offset, b"null")?;
-                visitor.null();
+                let end = literal(body, offset, b"null")?;
+                visitor.null(offset, end);
+                offset = end;
             }
             _ => return fault(Fault::Value, offset),
         }

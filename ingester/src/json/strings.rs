@@ -3,16 +3,28 @@
 //! PostgreSQL has no U+0000 in text and no surrogate without its partner, though JSON can spell
 //! both. They are read as U+FFFD, the replacement character.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::error::{Fault, FaultAt};
 
 /// A string's place in the body, without its quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct StringToken {
-    pub(super) start: usize,
-    pub(super) end: usize,
+pub(crate) struct StringToken {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
     pub(super) escapes: Escapes,
+}
+
+impl StringToken {
+    /// The string that it stands for, as [`decode`] says. `body` is what it was found in.
+    pub(crate) fn decoded(self, body: &str) -> Cow<'_, str> {
+        let text = body.get(self.start..self.end).unwrap_or_default();
+        match self.escapes {
+            Escapes::None => Cow::Borrowed(text),
+            Escapes::Harmless | Escapes::Suspect => Cow::Owned(decode(text)),
+        }
+    }
 }
 
 /// What a string's scan saw of escapes, so that a clean string is not looked at again.
@@ -111,7 +123,7 @@ fn find_special(body: &[u8], mut offset: usize) -> usize {
 
 /// The string that valid JSON text between two quotes stands for, with U+FFFD for what PostgreSQL
 /// cannot hold.
-pub(super) fn decode(text: &str) -> String {
+pub(crate) fn decode(text: &str) -> String {
     let mut decoded = String::with_capacity(text.len());
     let mut copied = 0;
     for escape in EscapeIter::new(text) {

@@ -1,18 +1,20 @@
 //! From the bytes of a verified body to encoded rows, as the source's format says.
 //!
 //! Invariant: no row leaves before the whole body is found to be what the format says, and what it
-//! takes is reserved.
+//! takes is reserved. Of an element that is redacted, nothing is made of the text that was sent.
 
 use std::borrow::Cow;
 
-use trunkline_model::document::{Limits, SourceSettings};
+use trunkline_model::document::Limits;
 use trunkline_model::request::BodyFormat;
+use trunkline_model::verification::AuthScope;
 
 use super::budget::Reservation;
 use super::form;
 use super::prepare::Prepared;
 use super::refusal::Refusal;
-use crate::json::{ArrayRows, Elements};
+use crate::json::{ArrayRows, Element, Elements, InvalidJson, Outline};
+use crate::redact::Redactor;
 use crate::rows::{DeliveryFields, Row, RowBody, RowEncoder};
 use crate::shapes::Noting;
 use crate::verify::Verdict;
@@ -20,6 +22,17 @@ use crate::verify::Verdict;
 /// Bound on the encoded rows of a request, in bodies of the largest size. Each row repeats the
 /// request's headers, so a body of very many tiny elements would otherwise grow a hundredfold.
 const MAX_ROWS_PER_BODY: usize = 8;
+
+/// How the bodies of a source become rows.
+pub(super) struct Reading<'a> {
+    pub(super) format: BodyFormat,
+    /// Whether each element of a top-level array is a row.
+    pub(super) is_split: bool,
+    /// What is taken out of JSON before it is stored.
+    pub(super) redactor: Option<&'a Redactor>,
+    /// Looks at the events.
+    pub(super) noting: Option<Noting<'a>>,
+}
 
 /// The rows of a request as they grow, and their bounds.
 struct Rows<'a> {
@@ -30,18 +43,18 @@ struct Rows<'a> {
     events: u64,
     repaired: u64,
     reservation: Reservation,
+    redactor: Option<&'a Redactor>,
     noting: Option<Noting<'a>>,
 }
 
-/// Encodes a body. `noting` looks at its events.
+/// Encodes a body.
 pub(super) fn encode<'a>(
     fields: DeliveryFields<'a>,
-    settings: &SourceSettings,
+    reading: Reading<'a>,
     verdict: Verdict,
     body: &[u8],
     limits: Limits,
     reservation: Reservation,
-    noting: Option<Noting<'a>>,
 ) -> Result<Prepared, Refusal> {
     let mut rows = Rows {
         encoder: RowEncoder::new(fields, body.len()),
@@ -50,10 +63,11 @@ pub(super) fn encode<'a>(
         events: 0,
         repaired: 0,
         reservation,
-        noting,
+        redactor: reading.redactor,
+        noting: reading.noting,
     };
-    match settings.body {
-        BodyFormat::Json => rows.json(body, settings.split_arrays, verdict)?,
+    match reading.format {
+        BodyFormat::Json => rows.json(body, reading.is_split, verdict)?,
         BodyFormat::Text => rows.text(body, verdict)?,
         BodyFormat::Bytes => rows.bytes(body, verdict)?,
         BodyFormat::Form => rows.form(body, verdict)?,
@@ -76,20 +90,65 @@ impl Rows<'_> {
         } else {
             ArrayRows::Whole
         };
-        let mut elements = Elements::new(body, arrays)?;
-        if self.noting.is_some() {
-            elements = elements.outlined();
-        }
+        let mut elements = self.elements(body, arrays)?;
         let mut position = 0;
         while let Some(element) = elements.next() {
             let element = element?;
-            self.encoder
-                .push(&element, verdict.scope(position, is_split));
-            self.count(element.exact)?;
-            if let (Some(noting), Some((outline, body))) = (&mut self.noting, elements.outline()) {
-                noting.element(&element.envelope, outline, body);
+            let scope = verdict.scope(position, is_split);
+            match self.redacted(&element)? {
+                None => self.element(&element, elements.outline(), scope)?,
+                Some(text) => self.rewritten(&text, scope)?,
             }
             position += 1;
+        }
+        Ok(())
+    }
+
+    /// The elements of a JSON body, with outlines where somebody looks at them.
+    fn elements<'b>(&self, body: &'b [u8], rows: ArrayRows) -> Result<Elements<'b>, InvalidJson> {
+        let elements = Elements::new(body, rows)?;
+        Ok(match self.noting {
+            Some(_) => elements.outlined(),
+            None => elements,
+        })
+    }
+
+    /// A row of an element, with its outline and what that was made in.
+    fn element(
+        &mut self,
+        element: &Element<'_>,
+        outline: Option<(&Outline, &str)>,
+        scope: AuthScope,
+    ) -> Result<(), Refusal> {
+        self.encoder.push(element, scope);
+        self.count(element.exact)?;
+        if let (Some(noting), Some((outline, body))) = (&mut self.noting, outline) {
+            noting.element(&element.envelope, outline, body);
+        }
+        Ok(())
+    }
+
+    /// The text of an element without what may not be stored; None where nothing of it has to go.
+    fn redacted(&mut self, element: &Element<'_>) -> Result<Option<String>, Refusal> {
+        let Some(redactor) = self.redactor else {
+            return Ok(None);
+        };
+        let held = self.held();
+        let (limit, reservation) = (self.limit, &mut self.reservation);
+        redactor.redact(element.text, |bytes| {
+            if bytes > limit {
+                return Err(Refusal::RowsTooLarge { limit });
+            }
+            Ok(reservation.cover(held.saturating_add(bytes))?)
+        })
+    }
+
+    /// A row of an element's text as it became by redaction, as if that had been sent.
+    fn rewritten(&mut self, text: &str, scope: AuthScope) -> Result<(), Refusal> {
+        let mut elements = self.elements(text.as_bytes(), ArrayRows::Whole)?;
+        while let Some(element) = elements.next() {
+            let element = element?;
+            self.element(&element, elements.outline(), scope)?;
         }
         Ok(())
     }
@@ -137,11 +196,17 @@ impl Rows<'_> {
         // Repairs what jsonb refuses, and finds the envelope.
         for element in Elements::new(form.json.as_bytes(), ArrayRows::Whole)? {
             let element = element?;
+            let scope = verdict.scope(0, false);
+            if let Some(text) = self.redacted(&element)? {
+                // What was sent is not kept.
+                self.rewritten(&text, scope)?;
+                continue;
+            }
             let row = Row {
                 raw: Some(body),
                 ..Row::from(&element)
             };
-            self.encoder.push(row, verdict.scope(0, false));
+            self.encoder.push(row, scope);
             self.count(form.exact && element.exact)?;
         }
         Ok(())
@@ -159,7 +224,13 @@ impl Rows<'_> {
         if rows > self.limit {
             return Err(Refusal::RowsTooLarge { limit: self.limit });
         }
+        self.cover(self.held())
+    }
+
+    /// Bytes that the rows and what they are made of take.
+    fn held(&self) -> usize {
         // The rows lie in a buffer that doubles when it is full.
-        self.cover(rows.saturating_mul(2).saturating_add(self.body_bytes))
+        let rows = self.encoder.byte_len().saturating_mul(2);
+        rows.saturating_add(self.body_bytes)
     }
 }

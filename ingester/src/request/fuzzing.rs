@@ -5,17 +5,19 @@ use std::sync::Arc;
 use hyper::HeaderMap;
 use hyper::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
 use trunkline_model::columns;
-use trunkline_model::document::{Limits, SourceSettings};
+use trunkline_model::document::Limits;
 use trunkline_model::headers::{HeaderColumn, HeaderSelection};
+use trunkline_model::redaction::{RedactAction, RedactedPath, Redaction};
 use trunkline_model::request::{BodyFormat, HttpPolicy};
-use trunkline_model::verification::Verification;
+use trunkline_model::secret::SecretBytes;
 use uuid::Uuid;
 
 use super::budget::Budget;
 use super::coding::Coding;
-use super::decode;
+use super::decode::{self, Reading};
 use super::refusal::Refusal;
 use crate::json::{ArrayRows, Elements};
+use crate::redact::Redactor;
 use crate::rows::{DeliveryFields, EncodedRows};
 use crate::shapes::Noting;
 use crate::verify::Verdict;
@@ -100,7 +102,7 @@ pub fn headers(data: &[u8]) {
 }
 
 /// Rows are whole tuples of COPY in every format, and so are those that go into quarantine; events
-/// are looked at for shapes. The first byte chooses the format.
+/// are looked at for shapes. The first byte chooses the format, and whether something is redacted.
 pub fn rows(data: &[u8]) {
     let Some((choice, body)) = data.split_first() else {
         return;
@@ -112,20 +114,10 @@ pub fn rows(data: &[u8]) {
         (BodyFormat::Bytes, false),
         (BodyFormat::Form, false),
     ];
-    let Some((format, split_arrays)) = formats.into_iter().cycle().nth(usize::from(*choice)) else {
+    let Some((format, is_split)) = formats.into_iter().cycle().nth(usize::from(*choice)) else {
         return;
     };
-    let settings = SourceSettings {
-        bucket: 1,
-        body: format,
-        split_arrays,
-        include_headers: HeaderSelection::default(),
-        header_columns: Vec::new(),
-        http: HttpPolicy::default(),
-        rate_limit: None,
-        notes_shapes: false,
-        verification: Verification::None,
-    };
+    let redactor = (*choice >= 128).then(redactor).flatten();
     let limits = Limits {
         max_body_bytes: MAX_BODY_BYTES,
         bytes_in_flight: BYTES_IN_FLIGHT,
@@ -142,14 +134,19 @@ pub fn rows(data: &[u8]) {
     let budget = Arc::new(Budget::default());
     let reservation = budget.open_alone(BYTES_IN_FLIGHT);
     let shapes = Arc::default();
+    let reading = Reading {
+        format,
+        is_split,
+        redactor: redactor.as_ref(),
+        noting: Some(Noting::new(&shapes, &"namespace/name".into())),
+    };
     let encoded = decode::encode(
         fields,
-        &settings,
+        reading,
         Verdict::Unchecked,
         body,
         limits,
         reservation,
-        Some(Noting::new(&shapes, &"namespace/name".into())),
     );
     if let Ok(prepared) = encoded {
         assert_eq!(prepared.events, prepared.rows.len() as u64, "events");
@@ -157,6 +154,25 @@ pub fn rows(data: &[u8]) {
         whole_tuples(&prepared.rows.with_quarantined(|_| true));
     }
     assert_eq!(budget.used(), 0, "a reservation is kept");
+}
+
+/// Takes out what the seeds have, and keys that are short enough to be met by chance.
+fn redactor() -> Option<Redactor> {
+    let path = |keys: &[&str], action| RedactedPath {
+        path: keys.iter().map(|key| (*key).to_owned()).collect(),
+        action,
+    };
+    let redaction = Redaction {
+        paths: vec![
+            path(&["userId"], RedactAction::Hash),
+            path(&["context", "*"], RedactAction::Drop),
+            path(&["properties", "*", "*"], RedactAction::Hash),
+            path(&["a"], RedactAction::Drop),
+            path(&["0", "b"], RedactAction::Hash),
+        ],
+        key: Some(SecretBytes::new("key")),
+    };
+    Redactor::new(&redaction).ok()
 }
 
 /// Every row has its fields and nothing behind them.

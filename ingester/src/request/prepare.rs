@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::body::{ReadBody, held};
 use super::budget::Reservation;
-use super::decode::encode;
+use super::decode::{Reading, encode};
 use super::decompress::decompress;
 use super::headers;
 use super::refusal::Refusal;
@@ -133,15 +133,13 @@ impl Delivery {
         };
         let shapes = route.shapes.as_ref();
         let noting = shapes.map(|shapes| Noting::new(shapes, &route.source));
-        encode(
-            fields,
-            settings,
-            verdict,
-            &body,
-            limits,
-            reservation,
+        let reading = Reading {
+            format: settings.body,
+            is_split: settings.split_arrays,
+            redactor: route.redactor.as_ref(),
             noting,
-        )
+        };
+        encode(fields, reading, verdict, &body, limits, reservation)
     }
 }
 

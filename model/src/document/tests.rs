@@ -1,5 +1,6 @@
 use super::*;
 use crate::presets::Preset;
+use crate::redaction::{RedactAction, RedactedPath};
 use crate::request::{Cors, RequestMethod};
 use crate::verification::{Mode, NamedSecret};
 
@@ -41,6 +42,7 @@ fn settings() -> SourceSettings {
         http: HttpPolicy::default(),
         rate_limit: None,
         notes_shapes: false,
+        redaction: None,
         verification: Verification::None,
     }
 }
@@ -202,6 +204,30 @@ fn whether_shapes_are_noted_is_no_construct() {
         read.sources[0].settings.as_ref().map(|it| it.notes_shapes),
         Ok(false)
     );
+    assert_eq!(read.sources[1].settings, Ok(settings));
+}
+
+/// One that ignored it would store what must not be stored.
+#[test]
+fn a_redaction_is_named_and_its_key_is_no_text() {
+    let mut settings = settings();
+    settings.redaction = Some(Redaction {
+        paths: vec![RedactedPath {
+            path: vec!["context".to_owned(), "ip".to_owned()],
+            action: RedactAction::Hash,
+        }],
+        key: Some(SecretBytes::new("hush")),
+    });
+    let entry = SourceEntry::new("default/b".parse().unwrap(), 1, Vec::new(), &settings).unwrap();
+    assert_eq!(entry.requires, ["redaction"]);
+    let redaction =
+        r#""redaction":{"paths":[{"path":["context","ip"],"action":"hash"}],"key":"68757368"},"#;
+    assert!(
+        entry.settings.get().contains(redaction),
+        "{}",
+        entry.settings
+    );
+    let read = decode(&files(&[("0", &cluster()), ("1", &shard(vec![entry]))])).unwrap();
     assert_eq!(read.sources[1].settings, Ok(settings));
 }
 

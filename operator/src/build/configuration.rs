@@ -106,6 +106,7 @@ pub fn entry(source: &Source, inputs: EntryInputs<'_>) -> Result<SourceEntry, Do
         http: source.http.clone(),
         rate_limit: source.rate_limit,
         notes_shapes: source.layout != WarehouseLayout::None,
+        redaction: source.redaction.clone(),
         verification,
     };
     let mut entry = SourceEntry::new(

@@ -94,6 +94,7 @@ mod tests {
             http: HttpPolicy::default(),
             rate_limit: None,
             notes_shapes: false,
+            redaction: None,
             verification: Preset::by_name(preset).unwrap().verification(
                 false,
                 Mode::Enforce,

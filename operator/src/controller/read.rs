@@ -115,14 +115,7 @@ pub(super) fn referenced<'a>(
     );
     names.extend(cluster.spec.tls.iter().map(|tls| tls.secret_name.clone()));
     for source in sources {
-        names.extend(
-            source
-                .spec
-                .verification
-                .secrets
-                .iter()
-                .map(|secret| secret.secret_key_ref.name.clone()),
-        );
+        names.extend(source.spec.secret_names().map(str::to_owned));
     }
     names
 }

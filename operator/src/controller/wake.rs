@@ -166,12 +166,7 @@ impl Waker {
             self.sources_in(Some(namespace), |guarded| {
                 if let Ok(source) = &guarded.0 {
                     is_referenced |= source.spec.cluster_ref.name == cluster.name_any()
-                        && source
-                            .spec
-                            .verification
-                            .secrets
-                            .iter()
-                            .any(|secret| secret.secret_key_ref.name == name);
+                        && source.spec.secret_names().any(|secret| secret == name);
                 }
             });
             is_referenced

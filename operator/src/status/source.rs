@@ -184,7 +184,7 @@ fn secrets(findings: &SourceFindings<'_>) -> Finding {
 fn resolved(source: &Source) -> Finding {
     match source.warnings.first() {
         Some(warning) => Finding::yes("ResolvedWithWarning", warning.field_and_message()),
-        None => Finding::yes("Resolved", "every secret that verification needs is there"),
+        None => Finding::yes("Resolved", "every secret that is needed is there"),
     }
 }
 

@@ -7,6 +7,7 @@
 //! there.
 
 mod cluster;
+mod redaction;
 mod request;
 mod source;
 mod storage;
@@ -25,6 +26,7 @@ use trunkline_model::database::DatabaseLogin;
 use trunkline_model::headers::{HeaderColumn, HeaderSelection};
 use trunkline_model::limits::RateLimit;
 use trunkline_model::names::{ClusterName, SchemaName, SourceName};
+use trunkline_model::redaction::Redaction;
 use trunkline_model::request::{BodyFormat, HttpPolicy};
 use trunkline_model::verification::Verification;
 use trunkline_warehouse::{OwnViews, PartitionBy, Storage, WarehouseLayout};
@@ -128,6 +130,8 @@ pub struct Source {
     pub include_headers: HeaderSelection,
     /// Headers with columns of their own.
     pub header_columns: Vec<HeaderColumn>,
+    /// What is taken out of its bodies, with its key filled in.
+    pub redaction: Option<Redaction>,
     /// Its verification with secrets filled in.
     pub verification: Verification,
     /// How long a replaced secret stays valid, in seconds.

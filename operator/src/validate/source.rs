@@ -8,6 +8,7 @@ use trunkline_model::headers::{self, HeaderSelection};
 use trunkline_model::names::{ClusterName, MAX_IDENTIFIER_BYTES, SchemaName, SourceName};
 use trunkline_model::request::BodyFormat;
 
+use super::redaction::redaction;
 use super::request::{body, http, rate_limit};
 use super::storage;
 use super::verification::verification;
@@ -69,6 +70,7 @@ pub(super) fn validate(
     let shown = Shown::new(format, &header_columns);
     let object = format!("WebhookSource {name}");
     let (views, view_problems) = views(&spec.views, &shown, located.file.as_deref(), &object);
+    let redacted = redaction(name, located, format, manifests, &mut collector);
     let verified = verification(name, located, manifests, &mut collector);
     let source = match (schema, verified) {
         (Some(schema), Some(verified)) => Some(Source {
@@ -82,6 +84,7 @@ pub(super) fn validate(
             rate_limit,
             include_headers,
             header_columns,
+            redaction: redacted.redaction,
             verification: verified.verification,
             rotation_grace_seconds: grace_seconds,
             readers: spec.readers.clone(),
@@ -93,9 +96,9 @@ pub(super) fn validate(
             unavailable: if spec.suspend {
                 Some(suspended(name, located))
             } else {
-                verified.unavailable
+                verified.unavailable.or(redacted.unavailable)
             },
-            warnings: verified.warnings,
+            warnings: [verified.warnings, redacted.warnings].concat(),
             views,
             view_problems,
         }),

@@ -13,6 +13,8 @@ use super::Unavailable;
 use crate::manifests::{Located, Manifests};
 use crate::problem::{Collector, Problem};
 
+pub(super) use secrets::{find, oddity};
+
 pub(super) struct Verified {
     pub(super) verification: Verification,
     pub(super) splits_arrays: bool,

@@ -1,4 +1,4 @@
-//! The secrets that `spec.verification.secrets` refers to.
+//! The secrets that `spec.verification.secrets` refers to, and where others are found.
 //!
 //! Invariant: no message says anything of a value but its encoding and that it is short.
 
@@ -100,9 +100,10 @@ pub(super) fn resolve(
 }
 
 /// Why a secret cannot be used, the last part of its field, and what to do.
-type Unusable = (UnavailableReason, &'static str, String);
+pub(in crate::validate) type Unusable = (UnavailableReason, &'static str, String);
 
-fn find<'a>(
+/// The value that a source refers to.
+pub(in crate::validate) fn find<'a>(
     source: &SourceName,
     manifests: &'a Manifests,
     reference: &SecretKeyRef,
@@ -152,12 +153,13 @@ fn decode(
     })
 }
 
-fn oddity(value: &SecretBytes, encoding: SecretEncoding) -> Option<String> {
+/// What is odd about a value, though it can be used.
+pub(in crate::validate) fn oddity(value: &SecretBytes, encoding: SecretEncoding) -> Option<String> {
     let value = value.expose();
     // Decoded keys are any bytes.
     if encoding == SecretEncoding::Raw && value.iter().any(u8::is_ascii_whitespace) {
         return Some(
-            "the secret holds white space, which the sender's hardly does; a trailing newline \
+            "the secret holds white space, which is hardly meant; a trailing newline \
              comes from `echo` without -n"
                 .to_owned(),
         );
