@@ -18,6 +18,7 @@ use crate::dbt::{self, DbtArgs};
 use crate::dev::{self, DevArgs};
 use crate::files;
 use crate::probe::{self, ProbeArgs};
+use crate::purge::{self, PurgeArgs};
 use crate::render::{self, RenderArgs};
 use crate::send::{self, SendArgs};
 use crate::signing;
@@ -48,6 +49,8 @@ enum Command {
     Status(StatusArgs),
     /// Make a dbt project of what a role may read
     Dbt(DbtArgs),
+    /// Delete the rows of a person from all partitions, and write down that it was done
+    Purge(PurgeArgs),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  trunkline completion bash > /etc/bash_completion.d/trunkline"
@@ -84,6 +87,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Render(args) => render::run(&args),
         Command::Status(args) => status::run(args).await,
         Command::Dbt(args) => dbt::run(args).await,
+        Command::Purge(args) => purge::run(args).await,
         Command::Completion { shell } => complete(shell),
     };
     match outcome {

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use k8s_openapi::api::core::v1::Secret;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::{Api, Client, Config};
+use trunkline_model::secret::SecretBytes;
+use trunkline_operator::manifests::SecretData;
 
 /// How long a connection to the API server may take. A person waits.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,6 +53,38 @@ impl KubernetesArgs {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         Client::try_from(config).context("Kubernetes client")
     }
+}
+
+/// An object of a namespace.
+pub(crate) async fn get<K>(client: &Client, namespace: &str, name: &str) -> anyhow::Result<K>
+where
+    K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+        + Clone
+        + serde::de::DeserializeOwned
+        + std::fmt::Debug,
+{
+    Api::<K>::namespaced(client.clone(), namespace)
+        .get(name)
+        .await
+        .map_err(explain)
+}
+
+/// What a Secret holds; none when there is no such Secret.
+pub(crate) async fn secret_data(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> anyhow::Result<Option<SecretData>> {
+    let secret = Api::<Secret>::namespaced(client.clone(), namespace)
+        .get_opt(name)
+        .await
+        .map_err(explain)?;
+    let data = secret.map(|secret| secret.data.unwrap_or_default());
+    Ok(data.map(|data| {
+        data.into_iter()
+            .map(|(key, value)| (key, SecretBytes::new(value.0)))
+            .collect()
+    }))
 }
 
 /// An error of the API server in words for a person.

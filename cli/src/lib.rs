@@ -14,6 +14,7 @@ mod kubernetes;
 mod port;
 pub mod postgres;
 pub mod probe;
+mod purge;
 mod render;
 pub mod segment;
 pub mod send;

@@ -79,6 +79,49 @@ pub(crate) async fn read(
     .await
 }
 
+/// Changes rows by one statement, in a transaction of its own, and gives what that gives. Its values
+/// are parameters, which the server's log of a failure leaves out.
+///
+/// Nobody but other maintenance of the same rows waits for it.
+pub(crate) async fn change(
+    client: &Client,
+    doing: &str,
+    sql: &str,
+    parameters: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<Vec<Row>, Error> {
+    let begin = format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; \
+         SET LOCAL search_path = ''; \
+         SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}; \
+         SET LOCAL lock_timeout = {LONG_LOCK_TIMEOUT_MS}"
+    );
+    for attempt in 1..=TRIES {
+        // As in `read`. COMMIT after an error rolls back.
+        let changed = answered(doing, async {
+            let (begun, rows, ended) = tokio::join!(
+                biased;
+                client.batch_execute(&begin),
+                client.query_typed(sql, parameters),
+                client.batch_execute("COMMIT"),
+            );
+            begun?;
+            let rows = rows?;
+            ended.map(|()| rows)
+        });
+        match changed.await {
+            Err(error) if error.code().is_some_and(|code| is_contention(code, &error)) => {
+                tracing::debug!(step = doing, attempt, "lock not available");
+            }
+            outcome => return outcome,
+        }
+        let pause = rand::rng().random_range(PAUSE_MS);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+    Err(Error::Locked {
+        doing: doing.to_owned(),
+    })
+}
+
 /// For each step, whether it is needed.
 pub(crate) async fn needed(client: &Client, steps: &[&Step]) -> Result<Vec<bool>, Error> {
     let doing = "compare the database with what is desired";

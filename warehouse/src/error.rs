@@ -211,6 +211,17 @@ pub enum Error {
         /// The relation, with its schema.
         relation: String,
     },
+    /// A source that was asked for is not in the catalog.
+    #[error(
+        "there is no source {source_name} in this database; there are: {}",
+        known.join(", ")
+    )]
+    UnknownSource {
+        /// namespace/name.
+        source_name: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
     /// A password that no login can have.
     #[error("the ingest password is empty or has a NUL byte; choose another one")]
     UnusablePassword,

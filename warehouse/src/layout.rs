@@ -12,6 +12,7 @@ use trunkline_model::names::{quote_identifier, quote_literal};
 use crate::apply::{CURRENT_ROLE, run_needed, run_or_fail};
 use crate::casts;
 use crate::catalog;
+use crate::erase;
 use crate::error::Error;
 use crate::own_views;
 use crate::preflight::Preflight;
@@ -104,6 +105,11 @@ const MIGRATIONS: &[Migration] = &[
         version: 12,
         what: "create trunkline.repeats",
         sql: repeats::catalog,
+    },
+    Migration {
+        version: 13,
+        what: "create trunkline.purges",
+        sql: || erase::CATALOG.to_owned(),
     },
 ];
 
@@ -382,7 +388,7 @@ mod tests {
     fn a_new_column_comes_with_a_new_version() {
         assert_eq!(
             (known_version(), COLUMNS.len()),
-            (12, 21),
+            (13, 21),
             "add a migration, even one that does nothing else: a program that does not know the \
              column would make the views anew without it"
         );

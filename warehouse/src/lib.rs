@@ -17,6 +17,7 @@
 //! trunkline.shapes                           what was seen in events: names and kinds
 //! trunkline.settled_partitions               how far repeats were looked for
 //! trunkline.repeats                          which messages are there, for ingesters
+//! trunkline.purges                           whose rows were deleted, by a hash: the owner's
 //! segment.events                             view on bucket 7, for people
 //! segment.tracks, .order_completed, …        views like Segment's tables; see `relations`
 //! segment.orders                             view on bucket 7, as the source declares it
@@ -41,6 +42,7 @@ mod connection;
 mod definition;
 mod describe;
 mod detach;
+mod erase;
 mod error;
 mod events_columns;
 mod found;
@@ -79,6 +81,7 @@ use partitions::Occasion;
 
 pub use casts::CastType;
 pub use describe::{EmptyDatabase, Statement, describe};
+pub use erase::{Erased, Erasure, Identity, IdentityKind, Progress};
 pub use error::{Error, ForeignRole};
 pub use ingest::Ingest;
 pub use own_views::{OwnColumn, OwnOrder, OwnValue, OwnView, OwnViews};
@@ -275,6 +278,43 @@ impl Warehouse {
         let report = purge::purge(&lease, cluster).await?;
         lease.give_back();
         Ok(report)
+    }
+
+    /// Deletes the rows of some identities, in portions that are committed one by one, and writes
+    /// down in `trunkline.purges` that it did. Nobody waits for it.
+    ///
+    /// `progress` is told after each portion. It takes as long as reading the chosen sources, and may
+    /// be dropped at any time: what has been deleted by then is gone, and another call deletes the
+    /// rest. A row that is committed while it runs may stay.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSource`] before anything is changed; when the database is not reached or not
+    /// prepared; the server's refusals.
+    pub async fn erase(
+        &self,
+        erasure: &Erasure,
+        progress: impl FnMut(Progress<'_>),
+    ) -> Result<Vec<Erased>, Error> {
+        let lease = self.prepared().await?;
+        let erased = erase::erase(&lease, erasure, progress).await?;
+        lease.give_back();
+        Ok(erased)
+    }
+
+    /// Whom the stored `delete` events of a source name, each once: by `user_id`, or where an event
+    /// has none, by `anonymous_id`. Events whose verification failed are left out.
+    ///
+    /// # Errors
+    /// As [`Warehouse::erase`].
+    pub async fn deletions(
+        &self,
+        source: &SourceName,
+        progress: impl FnMut(Progress<'_>),
+    ) -> Result<Vec<Identity>, Error> {
+        let lease = self.prepared().await?;
+        let identities = erase::deletions(&lease, source, progress).await?;
+        lease.give_back();
+        Ok(identities)
     }
 
     /// Drops the partitions of the `desired` sources of `cluster` whose whole range is older than

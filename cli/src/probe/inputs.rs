@@ -4,13 +4,9 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context;
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client};
 use trunkline_crds::{WebhookCluster, WebhookSource};
 use trunkline_model::database::DatabaseLogin;
-use trunkline_model::names::SourceName;
 use trunkline_model::request::{BodyFormat, RequestMethod};
-use trunkline_model::secret::SecretBytes;
 use trunkline_operator::build::limits;
 use trunkline_operator::manifests::{Located, Manifests};
 use trunkline_operator::validate::{DatabaseAccess, Source, Validated, validate};
@@ -21,7 +17,7 @@ use super::run::{Options, RowsAt};
 use crate::app::{served_source, signable};
 use crate::dev;
 use crate::files;
-use crate::kubernetes::explain;
+use crate::kubernetes::{get, secret_data};
 use crate::send::Target;
 
 /// Finds out everything that the command line leaves open.
@@ -120,7 +116,13 @@ async fn from_cluster(args: &ProbeArgs) -> anyhow::Result<(Validated, Option<Str
     }
     let mut manifests = Manifests::default();
     for secret in secrets {
-        if let Some(data) = secret_data(&client, name, secret).await? {
+        let data = secret_data(&client, namespace, secret).await.with_context(|| {
+            format!(
+                "Secret {namespace}/{secret} cannot be read; give the source and its Secrets with \
+                 -f, and the database with --database-url"
+            )
+        })?;
+        if let Some(data) = data {
             manifests
                 .secrets
                 .insert((namespace.to_owned(), secret.to_owned()), data);
@@ -133,43 +135,6 @@ async fn from_cluster(args: &ProbeArgs) -> anyhow::Result<(Validated, Option<Str
 
 fn located<T>(object: T) -> Located<T> {
     Located { file: None, object }
-}
-
-async fn get<K>(client: &Client, namespace: &str, name: &str) -> anyhow::Result<K>
-where
-    K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
-        + Clone
-        + serde::de::DeserializeOwned
-        + std::fmt::Debug,
-{
-    Api::<K>::namespaced(client.clone(), namespace)
-        .get(name)
-        .await
-        .map_err(explain)
-}
-
-async fn secret_data(
-    client: &Client,
-    source: &SourceName,
-    name: &str,
-) -> anyhow::Result<Option<trunkline_operator::manifests::SecretData>> {
-    let secret = Api::<Secret>::namespaced(client.clone(), source.namespace())
-        .get_opt(name)
-        .await
-        .map_err(explain)
-        .with_context(|| {
-            format!(
-                "Secret {}/{name} cannot be read; give the source and its Secrets with -f, and the \
-                 database with --database-url",
-                source.namespace()
-            )
-        })?;
-    let data = secret.map(|secret| secret.data.unwrap_or_default());
-    Ok(data.map(|data| {
-        data.into_iter()
-            .map(|(key, value)| (key, SecretBytes::new(value.0)))
-            .collect()
-    }))
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ mod poison;
 mod ports;
 mod probe;
 mod promise;
+mod purge;
 mod redaction;
 mod rejections;
 mod reload;

@@ -235,6 +235,7 @@ async fn an_older_layout_is_migrated_and_keeps_its_rows() {
             "create trunkline.relations (layout version 10)",
             "create trunkline.own_views and safe casts (layout version 11)",
             "create trunkline.repeats (layout version 12)",
+            "create trunkline.purges (layout version 13)",
             "add column body_text to trunkline.events",
             "add column raw to trunkline.events",
             "add column unsettled to trunkline.events",
@@ -348,7 +349,7 @@ async fn someone_elses_schema_of_our_name_is_left_alone_until_it_is_handed_over(
         let (_, fix) = error.split_once("run: ").unwrap();
         admin.batch_execute(fix).await.unwrap();
         warehouse.ensure_layout().await.unwrap();
-        assert_eq!(tree(&admin).await.len(), 18);
+        assert_eq!(tree(&admin).await.len(), 19);
     }
 }
 
@@ -414,7 +415,7 @@ async fn a_layout_whose_creation_was_cut_short_is_completed() {
              DROP TABLE trunkline_data.rejections, trunkline.dropped_partitions, \
              trunkline.frozen_partitions, trunkline.readers, trunkline.sources, \
              trunkline.shared_buckets, trunkline.shapes, trunkline.settled_partitions, \
-             trunkline.events; \
+             trunkline.purges, trunkline.events; \
              DELETE FROM trunkline.layout",
         )
         .await

@@ -6,6 +6,7 @@
 mod casts;
 mod connect;
 mod describe;
+mod erase;
 mod harness;
 mod layout;
 mod own_views;
