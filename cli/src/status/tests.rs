@@ -145,6 +145,23 @@ fn what_is_not_ready_is_explained_with_the_next_step() {
 }
 
 #[test]
+fn a_missing_key_of_hashes_is_told_apart_from_a_missing_signing_secret() {
+    let missing = condition(
+        "Ready",
+        "False",
+        "SecretNotFound",
+        "spec.redactKey.secretKeyRef.name: there is no Secret \"redact\"",
+        4,
+    );
+    let mut shop = serde_json::to_value(source("shop", 4, &missing)).unwrap();
+    shop["spec"]["redactKey"] = json!({"secretKeyRef": {"name": "redact", "key": "k"}});
+    let report = report(&[serde_json::from_value(shop).unwrap()], &[]);
+    let text = text(&report, false);
+    let next = "next: kubectl -n hooks create secret generic redact --from-literal=k=RANDOM_KEY";
+    assert!(text.contains(next), "{text}");
+}
+
+#[test]
 fn a_status_of_an_older_generation_is_not_believed() {
     let old = source(
         "segment",
