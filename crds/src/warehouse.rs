@@ -11,6 +11,10 @@ pub struct SourceWarehouse {
     /// the layout before are dropped, except those that others have built on.
     #[serde(default)]
     pub layout: WarehouseLayout,
+    /// Keep the relations as they are: events and properties that are new are held back, and listed in
+    /// `trunkline.schema_changes`, until it is false again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
 }
 
 /// Whose tables the relations are like.

@@ -94,6 +94,7 @@ impl SourceDraft {
                 .settings
                 .notes_shapes
                 .then_some(WarehouseLayout::Segment),
+            shaping: None,
             views: None,
         }
     }

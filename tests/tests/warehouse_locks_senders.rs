@@ -111,6 +111,7 @@ fn desired(name: &str, headers: &[&str]) -> DesiredSource {
         partition_by: None,
         storage: None,
         layout: None,
+        shaping: None,
         views: None,
     }
 }

@@ -111,6 +111,11 @@ const MIGRATIONS: &[Migration] = &[
         what: "create trunkline.purges",
         sql: || erase::CATALOG.to_owned(),
     },
+    Migration {
+        version: 14,
+        what: "let sources be pinned",
+        sql: relations::shaping_catalog,
+    },
 ];
 
 /// The version that this program brings a database to.
@@ -388,7 +393,7 @@ mod tests {
     fn a_new_column_comes_with_a_new_version() {
         assert_eq!(
             (known_version(), COLUMNS.len()),
-            (13, 21),
+            (14, 21),
             "add a migration, even one that does nothing else: a program that does not know the \
              column would make the views anew without it"
         );

@@ -21,7 +21,7 @@ use crate::found::{Found, Place};
 use crate::own_views::OwnViews;
 use crate::ranges::PartitionBy;
 use crate::record;
-use crate::relations::{self, Known, Switched, WarehouseLayout};
+use crate::relations::{self, Known, Shaping, Switched, WarehouseLayout};
 use crate::shared::Storage;
 use crate::source_error::SourceError;
 use crate::step::{PendingStep, Report};
@@ -53,6 +53,8 @@ pub struct DesiredSource {
     pub storage: Option<Storage>,
     /// Whose tables the relations beside `events` are like. None: as the catalog knows it.
     pub layout: Option<WarehouseLayout>,
+    /// What else its owner decides of these relations. None: as the catalog knows it.
+    pub shaping: Option<Shaping>,
     /// The views of its own. None: they stay as they are.
     pub views: Option<OwnViews>,
 }
@@ -229,9 +231,8 @@ async fn provide(
             notes: found
                 .relations
                 .get(&held.number)
-                .and_then(Known::notes)
-                .into_iter()
-                .collect(),
+                .map(Known::notes)
+                .unwrap_or_default(),
             views: done.views,
         }
     }))
@@ -352,6 +353,7 @@ pub(crate) mod fixtures {
             partition_by: None,
             storage: Some(Storage::Dedicated),
             layout: None,
+            shaping: None,
             views: None,
         }
     }

@@ -15,7 +15,7 @@ use crate::ranges::Range;
 use crate::reader_rights;
 use crate::readers::Readers;
 use crate::record;
-use crate::relations::{self, Definition, Known, WarehouseLayout};
+use crate::relations::{self, Definition, Known, Shaping, WarehouseLayout};
 use crate::roles::Role;
 use crate::source_error::SourceError;
 use crate::sources::DesiredSource;
@@ -152,9 +152,14 @@ pub(crate) fn new_source(
     let layout = source.layout.and_then(WarehouseLayout::naming);
     let known = Known::of_new(layout);
     let record = layout.map(|_| relations::record_layout(held.number, source, layout));
+    let shaping = source
+        .shaping
+        .as_ref()
+        .filter(|it| **it != Shaping::default());
+    let shape = shaping.map(|it| relations::record_shaping(held.number, source, it, layout));
     let work = steps(place, source, held, &[], existing_roles, &known);
     let steps = work.iter().map(|work| work.step().clone());
-    record.into_iter().chain(steps).collect()
+    record.into_iter().chain(shape).chain(steps).collect()
 }
 
 /// Everything that a source has, storage of its own first: a relation that can be seen can be read.

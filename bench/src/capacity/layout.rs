@@ -183,6 +183,7 @@ fn source(number: usize, storage: Storage) -> anyhow::Result<DesiredSource> {
         partition_by: Some(PartitionBy::Day),
         storage: Some(storage),
         layout: None,
+        shaping: None,
         views: None,
     })
 }

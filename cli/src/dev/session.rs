@@ -243,6 +243,7 @@ impl Session {
                 partition_by: Some(source.partition_by),
                 storage: Some(source.storage),
                 layout: Some(source.layout),
+                shaping: Some(source.shaping.clone()),
                 views: Some(source.views.clone()),
             })
             .collect()

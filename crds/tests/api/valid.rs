@@ -98,6 +98,7 @@ fn sources_of_every_shape_are_taken() {
         json!({"retention": "90d"}),
         json!({"warehouse": {}, "body": {"format": "Bytes"}}),
         json!({"warehouse": {"layout": "segment"}}),
+        json!({"warehouse": {"layout": "segment", "pinned": true}}),
         json!({"warehouse": {"layout": "rudderstack"}, "body": {"format": "JsonArray"}}),
         json!({"retention": "4w", "partitionBy": "Hour"}),
         json!({"rotationGrace": "1h30m", "retention": null}),

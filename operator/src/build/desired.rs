@@ -22,6 +22,7 @@ pub fn desired_source(
         partition_by: Some(source.partition_by),
         storage: Some(source.storage),
         layout: Some(source.layout),
+        shaping: Some(source.shaping.clone()),
         views: Some(source.views.clone()),
     }
 }

@@ -161,6 +161,7 @@ pub(super) fn desired_sources(
                 partition_by: None,
                 storage: None,
                 layout: None,
+                shaping: None,
                 views: None,
             })
         }

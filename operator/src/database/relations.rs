@@ -48,7 +48,7 @@ impl Troubles {
     /// Takes over what a look has found.
     fn tell(&self, news: News) {
         let mut found = lock(&self.found);
-        if news.overflowed || *found != news.troubles {
+        if news.left_out || *found != news.troubles {
             *found = news.troubles;
             self.changed.notify_one();
         }
@@ -178,7 +178,7 @@ mod tests {
         troubles.tell(with("one"));
         assert!(!is_changed().await);
         troubles.tell(News {
-            overflowed: true,
+            left_out: true,
             ..with("one")
         });
         assert!(is_changed().await);

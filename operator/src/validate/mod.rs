@@ -29,7 +29,7 @@ use trunkline_model::names::{ClusterName, SchemaName, SourceName};
 use trunkline_model::redaction::Redaction;
 use trunkline_model::request::{BodyFormat, HttpPolicy};
 use trunkline_model::verification::Verification;
-use trunkline_warehouse::{OwnViews, PartitionBy, Storage, WarehouseLayout};
+use trunkline_warehouse::{OwnViews, PartitionBy, Shaping, Storage, WarehouseLayout};
 
 use crate::manifests::{Located, Manifests};
 use crate::problem::{Collector, Problem, Problems};
@@ -146,6 +146,8 @@ pub struct Source {
     pub storage: Storage,
     /// Whose tables the relations for analysts are like.
     pub layout: WarehouseLayout,
+    /// What else is decided of them.
+    pub shaping: Shaping,
     /// What becomes of its rows when it is deleted.
     pub deletion_policy: DeletionPolicy,
     /// Why it cannot be served although it is valid.

@@ -92,6 +92,7 @@ pub(super) fn validate(
             partition_by,
             storage: storage::storage(spec.storage),
             layout,
+            shaping: warehouse::shaping(spec.warehouse.as_ref()),
             deletion_policy: spec.deletion_policy,
             unavailable: if spec.suspend {
                 Some(suspended(name, located))

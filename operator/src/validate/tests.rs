@@ -295,6 +295,20 @@ fn a_format_says_what_a_row_is_whatever_the_preset() {
 }
 
 #[test]
+fn a_source_is_pinned_where_its_manifest_says_so() {
+    for (spec, is_pinned) in [
+        ("warehouse: {layout: segment},", false),
+        ("warehouse: {layout: segment, pinned: true},", true),
+        // It keeps nothing from being served where there is nothing to pin.
+        ("body: {format: Text}, warehouse: {pinned: true},", true),
+        ("", false),
+    ] {
+        let source = only(&signed(spec)).unwrap();
+        assert_eq!(source.shaping.is_pinned, is_pinned, "{spec}");
+    }
+}
+
+#[test]
 fn shapes_are_noted_where_relations_are_made_of_them() {
     for (spec, layout) in [
         ("", WarehouseLayout::None),

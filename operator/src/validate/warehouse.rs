@@ -1,7 +1,7 @@
 //! Which relations analysts have beside `events`.
 
 use trunkline_crds::{BodyFormat, SourceWarehouse};
-use trunkline_warehouse::WarehouseLayout;
+use trunkline_warehouse::{Shaping, WarehouseLayout};
 
 use crate::problem::Collector;
 
@@ -23,4 +23,11 @@ pub(super) fn layout(
         );
     }
     layout
+}
+
+/// What else is decided of them.
+pub(super) fn shaping(spec: Option<&SourceWarehouse>) -> Shaping {
+    Shaping {
+        is_pinned: spec.is_some_and(|warehouse| warehouse.pinned),
+    }
 }

@@ -65,6 +65,7 @@ impl Pooled {
             partition_by: None,
             storage: None,
             layout: None,
+            shaping: None,
             views: None,
         }];
         let mut ingest = None;
@@ -288,6 +289,7 @@ async fn old_partitions_are_frozen_and_dropped_by_way_of_pgbouncer() {
         partition_by: None,
         storage: None,
         layout: None,
+        shaping: None,
         views: None,
     }];
     let mut client = pooled.ingester.client();
@@ -366,6 +368,7 @@ async fn dropped_through(pooled: &Pooled) {
         partition_by: None,
         storage: None,
         layout: None,
+        shaping: None,
         views: None,
     });
     let added = warehouse

@@ -54,6 +54,7 @@ impl Neighbour {
             partition_by: None,
             storage: None,
             layout: None,
+            shaping: None,
             views: None,
         };
         let warehouse = Warehouse::connect(url).await.unwrap();

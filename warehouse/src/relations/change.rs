@@ -324,11 +324,11 @@ fn record_events(
 ) -> Option<String> {
     let new = decided
         .events_of(relation)
-        .filter(|name| !known.decided.events.contains_key(*name));
+        .filter(|name| known.decided.events.get(*name) != decided.events.get(*name));
     insert_events(origin.held.number, decided, new)
 }
 
-/// Writes down names of events; None without any.
+/// Writes down names of events; None without any. A name that has a relation keeps it.
 pub(super) fn insert_events<'a>(
     number: i32,
     decided: &Decided,
@@ -348,8 +348,9 @@ pub(super) fn insert_events<'a>(
         .collect();
     (!rows.is_empty()).then(|| {
         format!(
-            "INSERT INTO trunkline.event_names (source_number, event, slug, relation) VALUES {} \
-             ON CONFLICT DO NOTHING",
+            "INSERT INTO trunkline.event_names AS n (source_number, event, slug, relation) VALUES {} \
+             ON CONFLICT (source_number, event) DO UPDATE SET relation = excluded.relation \
+             WHERE n.relation IS NULL AND excluded.relation IS NOT NULL",
             rows.join(", ")
         )
     })

@@ -5,6 +5,7 @@
 //! - What is decided is only ever added to. A column keeps its type and its place.
 //! - Names come from [`Naming`] alone, so that the order in which events arrive decides on none.
 //! - It is bounded, whatever is sent: relations, columns of one, names of events.
+//! - Of a source that is pinned, no view changes but `discards`, which looks at what did not fit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,7 @@ use trunkline_model::naming::{Call, Naming, Prefix};
 use super::casts::ColumnType;
 use super::expected::expected;
 use super::shape::{Kind, Shape};
+use super::shaping::Rules;
 use super::subject::Subject;
 
 /// Relations of events that a source has at most.
@@ -75,25 +77,45 @@ impl Column {
 pub(crate) struct EventName {
     /// What the column `event` says.
     pub(crate) slug: String,
-    /// The relation that shows it; None where there were too many.
+    /// The relation that shows it; None where there were too many, or where the source is pinned.
     pub(crate) relation: Option<String>,
 }
 
-/// Something for which there was no room.
+/// Something that was sent and that no relation shows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Overflow {
+pub(crate) struct LeftOut {
     /// The relation that is not there, or that lacks the column.
     pub(crate) relation: String,
     pub(crate) column: Option<String>,
+    pub(crate) because: Because,
     /// What was sent and where.
     pub(crate) detail: String,
+}
+
+/// What keeps something out of the relations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Because {
+    /// There is no room for it.
+    Full,
+    /// The source is pinned.
+    Pinned,
+}
+
+impl Because {
+    /// How the catalog calls it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "overflow",
+            Self::Pinned => "held",
+        }
+    }
 }
 
 /// What became of some news.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Decision {
     pub(crate) decided: Decided,
-    pub(crate) overflow: BTreeSet<Overflow>,
+    pub(crate) left_out: BTreeSet<LeftOut>,
 }
 
 impl Decided {
@@ -179,20 +201,46 @@ impl Relation {
         naming.column_of(self.subject.call(), prefix, &keys)
     }
 
-    /// Takes up that a value of that kind was seen at `path`. The column that there is no room for.
-    fn note(&mut self, naming: Naming, path: &[String], kind: Kind) -> Option<String> {
+    /// Takes up that a value of that kind was seen at `path`, in the relation of that name. What it does
+    /// not show of it.
+    fn note(
+        &mut self,
+        rules: Rules,
+        relation: &str,
+        path: &[String],
+        kind: Kind,
+    ) -> Option<LeftOut> {
         self.note_misfits_above(path);
-        let sql_type = ColumnType::of(kind, naming)?;
-        let name = self.column_name(naming, path)?;
+        let sql_type = ColumnType::of(kind, rules.naming)?;
+        let name = self.column_name(rules.naming, path)?;
+        let left_out = |because, detail| LeftOut {
+            relation: relation.to_owned(),
+            column: Some(name.clone()),
+            because,
+            detail,
+        };
+        let held = || {
+            let detail = format!("{} of {}", sql_type.as_str(), as_json(path));
+            Some(left_out(Because::Pinned, detail))
+        };
         if let Some(column) = self.columns.iter_mut().find(|column| column.name == name) {
-            if column.paths.len() < MAX_PATHS && !column.paths.iter().any(|known| known == path) {
+            let is_shown = column.paths.iter().any(|known| known == path);
+            if !is_shown && column.paths.len() < MAX_PATHS {
+                if rules.is_pinned {
+                    return held();
+                }
                 column.paths.push(path.to_vec());
             }
             column.has_misfits |= !column.sql_type.fits(kind);
             return None;
         }
+        if rules.is_pinned {
+            return held();
+        }
         if self.columns.len() >= MAX_COLUMNS {
-            return Some(name);
+            let why = format!("the relation has {MAX_COLUMNS} columns of what was sent");
+            let detail = format!("{}: {why}", as_json(path));
+            return Some(left_out(Because::Full, detail));
         }
         let is_object_elsewhere = self
             .columns
@@ -220,14 +268,14 @@ impl Relation {
 }
 
 /// Takes up the news of one source.
-pub(crate) fn decide(naming: Naming, known: &Decided, news: &[Shape]) -> Decision {
+pub(crate) fn decide(rules: Rules, known: &Decided, news: &[Shape]) -> Decision {
     let mut deciding = Deciding {
-        naming,
+        rules,
         decided: known.clone(),
-        overflow: BTreeSet::new(),
+        left_out: BTreeSet::new(),
     };
     // Should they not have been made yet, what is sent is still theirs.
-    deciding.decided.add_built_in(naming);
+    deciding.decided.add_built_in(rules.naming);
     let mut news: Vec<_> = news.iter().collect();
     news.sort_by_key(|shape| (shape.noted_at, shape.kind));
     for shape in news {
@@ -235,7 +283,7 @@ pub(crate) fn decide(naming: Naming, known: &Decided, news: &[Shape]) -> Decisio
     }
     let Deciding {
         mut decided,
-        overflow,
+        left_out,
         ..
     } = deciding;
     // What is new comes behind what there is, by name.
@@ -245,13 +293,13 @@ pub(crate) fn decide(naming: Naming, known: &Decided, news: &[Shape]) -> Decisio
             new.sort_by(|one, other| one.name.cmp(&other.name));
         }
     }
-    Decision { decided, overflow }
+    Decision { decided, left_out }
 }
 
 struct Deciding {
-    naming: Naming,
+    rules: Rules,
     decided: Decided,
-    overflow: BTreeSet<Overflow>,
+    left_out: BTreeSet<LeftOut>,
 }
 
 impl Deciding {
@@ -264,39 +312,35 @@ impl Deciding {
         if shape.path.is_empty() {
             return;
         }
-        for name in self.decided.about(self.naming, shape) {
+        for name in self.decided.about(self.rules.naming, shape) {
             let Some(relation) = self.decided.relations.get_mut(&name) else {
                 continue;
             };
             if !shape.path.first().is_some_and(|root| relation.takes(root)) {
                 continue;
             }
-            let column = relation.note(self.naming, &shape.path, shape.kind);
+            let left_out = relation.note(self.rules, &name, &shape.path, shape.kind);
             // Of the context, `tracks` tells it for the relations of all events.
-            if let Some(column) = column
-                && (relation.subject != Subject::Event
-                    || shape.path.first().is_none_or(|root| root != CONTEXT))
+            if relation.subject != Subject::Event
+                || shape.path.first().is_none_or(|root| root != CONTEXT)
             {
-                self.overflow.insert(Overflow {
-                    relation: name,
-                    column: Some(column),
-                    detail: format!(
-                        "{}: the relation has {MAX_COLUMNS} columns of what was sent",
-                        as_json(&shape.path)
-                    ),
-                });
+                self.left_out.extend(left_out);
             }
         }
     }
 
-    /// Whether an event has a relation. One that is new gets it, where there is room.
+    /// Whether an event has a relation. One that has none gets it, where there is room.
     fn has_relation(&mut self, event: &str) -> bool {
-        if let Some(known) = self.decided.events.get(event) {
-            return known.relation.is_some();
+        let known = self.decided.events.get(event);
+        if known.is_some_and(|known| known.relation.is_some()) {
+            return true;
         }
-        let name = self.naming.relation(event);
+        let is_new = known.is_none();
+        let name = self.rules.naming.relation(event);
         let all = self.decided.events.len();
-        let refused = if all >= MAX_EVENT_NAMES {
+        let full = if self.rules.is_pinned {
+            None
+        } else if is_new && all >= MAX_EVENT_NAMES {
             Some(format!("{all} names of events are known"))
         } else if self.decided.relations.contains_key(&name) {
             let names = self.decided.events_of(&name).count();
@@ -307,29 +351,36 @@ impl Deciding {
             (events >= MAX_EVENT_RELATIONS)
                 .then(|| format!("there are {events} relations of events"))
         };
-        if let Some(refused) = &refused {
-            self.overflow.insert(Overflow {
+        let sent = as_json(&[event]);
+        let left_out = match full {
+            Some(why) => Some((Because::Full, format!("{sent}: {why}"))),
+            None => self.rules.is_pinned.then_some((Because::Pinned, sent)),
+        };
+        let is_shown = left_out.is_none();
+        if let Some((because, detail)) = left_out {
+            self.left_out.insert(LeftOut {
                 relation: name.clone(),
                 column: None,
-                detail: format!("{}: {refused}", as_json(&[event])),
+                because,
+                detail,
             });
         } else if !self.decided.relations.contains_key(&name) {
             let relation = self.new_event_relation();
             self.decided.relations.insert(name.clone(), relation);
         }
-        if all < MAX_EVENT_NAMES {
+        if !is_new || all < MAX_EVENT_NAMES {
             let event_name = EventName {
-                slug: self.naming.slug(event),
-                relation: refused.is_none().then_some(name),
+                slug: self.rules.naming.slug(event),
+                relation: is_shown.then_some(name),
             };
             self.decided.events.insert(event.to_owned(), event_name);
         }
-        refused.is_none()
+        is_shown
     }
 
     /// With what is known of the context of track events.
     fn new_event_relation(&self) -> Relation {
-        let mut relation = Relation::new(Subject::Event, self.naming);
+        let mut relation = Relation::new(Subject::Event, self.rules.naming);
         let tracks = self.decided.relations.get("tracks");
         let columns = tracks.into_iter().flat_map(|tracks| &tracks.columns);
         for column in columns.filter(|column| column.is_of_context()) {

@@ -10,6 +10,7 @@ use super::casts::ColumnType;
 use super::decide::{Column, Decided, EventName, Relation};
 use super::discards::DISCARDS;
 use super::layout_named;
+use super::shaping::Rules;
 use super::subject::Subject;
 use crate::apply::{field, read as read_rows};
 use crate::error::Error;
@@ -22,16 +23,31 @@ pub(crate) type Relations = BTreeMap<i32, Known>;
 pub(crate) struct Known {
     /// By whose rules they are made; None without any.
     pub(crate) layout: Option<Naming>,
+    /// Whether what is new is held back.
+    pub(crate) is_pinned: bool,
     /// Those made by these rules.
     pub(crate) decided: Decided,
     /// Names their definitions, by the relation; `discards` among them.
     pub(crate) fingerprints: BTreeMap<String, String>,
     /// Every relation that there is, with the rules that it was made by.
     pub(crate) made: BTreeMap<String, Option<Naming>>,
-    /// How many relations there was no room for.
-    overflowed_relations: i64,
-    /// How many columns.
-    overflowed_columns: i64,
+    /// What there was no room for.
+    overflow: Count,
+    /// What is held back.
+    held: Count,
+}
+
+/// How much is listed as left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Count {
+    relations: i64,
+    columns: i64,
+}
+
+impl Count {
+    const fn is_some(self) -> bool {
+        self.relations + self.columns > 0
+    }
 }
 
 impl Known {
@@ -43,33 +59,56 @@ impl Known {
         }
     }
 
+    /// By what they are made; None without any.
+    pub(crate) fn rules(&self) -> Option<Rules> {
+        self.layout.map(|naming| Rules {
+            naming,
+            is_pinned: self.is_pinned,
+        })
+    }
+
     /// What its owner should know, and what no other try changes.
-    pub(crate) fn notes(&self) -> Option<String> {
-        let (relations, columns) = (self.overflowed_relations, self.overflowed_columns);
-        (self.layout.is_some() && relations + columns > 0).then(|| {
-            format!(
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.layout.is_none() {
+            return notes;
+        }
+        if self.overflow.is_some() {
+            let Count { relations, columns } = self.overflow;
+            notes.push(format!(
                 "there is no room for {relations} relations of events and {columns} columns of what \
                  was sent: trunkline.schema_changes lists them (change = 'overflow'), and their \
                  values are in _raw; look for ids in the names of events and properties"
-            )
-        })
+            ));
+        }
+        if self.is_pinned && self.held.is_some() {
+            let Count { relations, columns } = self.held;
+            notes.push(format!(
+                "spec.warehouse.pinned holds back {relations} relations of events and {columns} \
+                 columns of what was sent: trunkline.schema_changes lists them (change = 'held'), and \
+                 their values are in _raw; set it to false to let them in"
+            ));
+        }
+        notes
     }
 }
 
 /// Reads what is known of all sources, or of those of `numbers`.
 pub(crate) async fn read(client: &Client, numbers: Option<&[i32]>) -> Result<Relations, Error> {
-    let (layouts, relations, columns, events, overflow) = tokio::try_join!(
+    let (wishes, relations, columns, events, left_out) = tokio::try_join!(
         biased;
-        ask(client, LAYOUTS, numbers),
+        ask(client, WISHES, numbers),
         ask(client, RELATIONS, numbers),
         ask(client, COLUMNS, numbers),
         ask(client, EVENTS, numbers),
-        ask(client, OVERFLOW, numbers)
+        ask(client, LEFT_OUT, numbers)
     )?;
     let mut known = Relations::new();
-    for row in &layouts {
-        let layout: String = get(row, 1)?;
-        known.entry(get(row, 0)?).or_default().layout = layout_named(&layout);
+    for row in &wishes {
+        let layout: Option<String> = get(row, 1)?;
+        let of_source = known.entry(get(row, 0)?).or_default();
+        of_source.layout = layout.as_deref().and_then(layout_named);
+        of_source.is_pinned = get(row, 2)?;
     }
     for row in &relations {
         let (name, layout): (String, String) = (get(row, 1)?, get(row, 2)?);
@@ -102,10 +141,18 @@ pub(crate) async fn read(client: &Client, numbers: Option<&[i32]>) -> Result<Rel
         };
         of_source.decided.events.insert(get(row, 1)?, event);
     }
-    for row in &overflow {
+    for row in &left_out {
         let of_source = known.entry(get(row, 0)?).or_default();
-        of_source.overflowed_relations = get(row, 1)?;
-        of_source.overflowed_columns = get(row, 2)?;
+        let is_held: bool = get(row, 1)?;
+        let count = Count {
+            relations: get(row, 2)?,
+            columns: get(row, 3)?,
+        };
+        if is_held {
+            of_source.held = count;
+        } else {
+            of_source.overflow = count;
+        }
     }
     Ok(known)
 }
@@ -117,8 +164,8 @@ async fn ask(client: &Client, sql: &str, numbers: Option<&[i32]>) -> Result<Vec<
 
 const DOING: &str = "read what is known of relations";
 
-const LAYOUTS: &str = "SELECT bucket, layout FROM trunkline.sources \
-     WHERE layout IS NOT NULL AND ($1 IS NULL OR bucket = ANY ($1))";
+const WISHES: &str = "SELECT bucket, layout, pinned FROM trunkline.sources \
+     WHERE (layout IS NOT NULL OR pinned) AND ($1 IS NULL OR bucket = ANY ($1))";
 
 const RELATIONS: &str = "SELECT source_number, relation, layout, fingerprint \
      FROM trunkline.relations WHERE $1 IS NULL OR source_number = ANY ($1)";
@@ -130,9 +177,10 @@ const COLUMNS: &str = "SELECT source_number, relation, \"column\", sql_type, pat
 const EVENTS: &str = "SELECT source_number, event, slug, relation \
      FROM trunkline.event_names WHERE $1 IS NULL OR source_number = ANY ($1)";
 
-const OVERFLOW: &str = "SELECT s.bucket, count(*) FILTER (WHERE c.\"column\" IS NULL), \
-     count(c.\"column\") FROM trunkline.schema_changes c JOIN trunkline.sources s USING (source) \
-     WHERE c.change = 'overflow' AND ($1 IS NULL OR s.bucket = ANY ($1)) GROUP BY s.bucket";
+const LEFT_OUT: &str = "SELECT s.bucket, c.change = 'held', \
+     count(*) FILTER (WHERE c.\"column\" IS NULL), count(c.\"column\") \
+     FROM trunkline.schema_changes c JOIN trunkline.sources s USING (source) \
+     WHERE c.change IN ('held', 'overflow') AND ($1 IS NULL OR s.bucket = ANY ($1)) GROUP BY 1, 2";
 
 fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, index: usize) -> Result<T, Error> {
     field(row, DOING, index)

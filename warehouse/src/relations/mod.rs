@@ -31,6 +31,7 @@ mod readers;
 mod schema;
 mod settle;
 mod shape;
+mod shaping;
 mod subject;
 mod switch;
 #[cfg(test)]
@@ -40,12 +41,14 @@ mod view;
 use trunkline_model::naming::Naming;
 
 pub use poll::{News, Relator};
+pub use shaping::Shaping;
 
 pub(crate) use change::Definition;
 pub(crate) use known::{Known, Relations, read};
 pub(crate) use readers::revoke;
-pub(crate) use schema::catalog;
+pub(crate) use schema::{catalog, shaping_catalog};
 pub(crate) use settle::{drop_all, forget, work};
+pub(crate) use shaping::record as record_shaping;
 pub(crate) use switch::{Switched, record_layout, switch};
 
 /// Whose tables a source's relations are like.

@@ -13,12 +13,12 @@ use rand::Rng;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 use trunkline_model::names::{ClusterName, SourceName, quote_literal};
-use trunkline_model::naming::Naming;
 
 use super::change::{Definition, insert_events};
-use super::decide::{Decided, Decision, Overflow, decide};
+use super::decide::{Decided, Decision, LeftOut, decide};
 use super::known::{self, Known};
 use super::shape::{Kind, Shape, call_of};
+use super::shaping::Rules;
 use super::view::Origin;
 use crate::Warehouse;
 use crate::apply::{CURRENT_ROLE, field, read, try_once};
@@ -62,8 +62,8 @@ struct Waiting {
 pub struct News {
     /// Relations that were made or changed.
     pub changed: usize,
-    /// Whether there was no room for something.
-    pub overflowed: bool,
+    /// Whether there was no room for something, or something was held back.
+    pub left_out: bool,
     /// What keeps relations from being made or changed, for the owner of each source.
     pub troubles: BTreeMap<SourceName, Vec<String>>,
 }
@@ -164,8 +164,8 @@ impl Poll<'_> {
         let rows: HashMap<_, _> = rows.iter().map(|row| (row.number, row)).collect();
         for (number, shapes) in shapes {
             let known = relations.remove(&number).unwrap_or_default();
-            if let (Some(row), Some(naming)) = (rows.get(&number), known.layout) {
-                self.take_up_one(row, naming, &known, &shapes).await?;
+            if let (Some(row), Some(rules)) = (rows.get(&number), known.rules()) {
+                self.take_up_one(row, rules, &known, &shapes).await?;
             }
         }
         Ok(())
@@ -175,7 +175,7 @@ impl Poll<'_> {
     async fn take_up_one(
         &mut self,
         row: &SourceRow,
-        naming: Naming,
+        rules: Rules,
         known: &Known,
         shapes: &[Shape],
     ) -> Result<(), Error> {
@@ -186,13 +186,13 @@ impl Poll<'_> {
                 number: row.number,
                 bucket: row.bucket(),
             },
-            naming,
+            naming: rules.naming,
         };
         let group = Role::reader(self.database, &row.schema);
         let Decision {
             mut decided,
-            overflow,
-        } = decide(naming, &known.decided, shapes);
+            left_out,
+        } = decide(rules, &known.decided, shapes);
         let mut blocked = BTreeSet::new();
         for name in changed(&known.decided, &decided) {
             let definition = Definition::of_relation(origin, &group, known, &decided, &name);
@@ -203,7 +203,7 @@ impl Poll<'_> {
             }
         }
         let is_there = |shape: &&Shape| {
-            let about = decided.about(naming, shape);
+            let about = decided.about(rules.naming, shape);
             about.iter().all(|name| !blocked.contains(name))
         };
         let handled: Vec<_> = shapes.iter().filter(is_there).collect();
@@ -216,8 +216,8 @@ impl Poll<'_> {
         if handled.is_empty() {
             return Ok(());
         }
-        self.news.overflowed |= !overflow.is_empty();
-        let step = handle(origin, known, &decided, &overflow, &handled);
+        self.news.left_out |= !left_out.is_empty();
+        let step = handle(origin, known, &decided, &left_out, &handled);
         // What is not marked now is found again, and asks for nothing more.
         match try_once(self.client, &step).await {
             Err(error) if !error.is_local() => Err(error),
@@ -293,7 +293,7 @@ impl Poll<'_> {
 fn changed(before: &Decided, after: &Decided) -> Vec<String> {
     let events = after.events.iter();
     let events: BTreeSet<_> = events
-        .filter(|(name, _)| !before.events.contains_key(*name))
+        .filter(|(name, event)| before.events.get(*name) != Some(*event))
         .filter_map(|(_, event)| event.relation.as_deref())
         .collect();
     let relations = after.relations.iter();
@@ -318,20 +318,23 @@ fn leave_as_known(decided: &mut Decided, known: &Known, blocked: &BTreeSet<Strin
         }
     }
     decided.events.retain(|name, event| {
-        known.decided.events.contains_key(name)
-            || event
-                .relation
-                .as_ref()
-                .is_none_or(|relation| !blocked.contains(relation))
+        let is_blocked = |relation: &String| blocked.contains(relation);
+        if event.relation.as_ref().is_some_and(is_blocked) {
+            match known.decided.events.get(name) {
+                Some(before) => *event = before.clone(),
+                None => return false,
+            }
+        }
+        true
     });
 }
 
-/// Marks shapes as handled, and writes down what there was no room for.
+/// Marks shapes as handled, and writes down what no relation shows of them.
 fn handle(
     origin: Origin<'_>,
     known: &Known,
     decided: &Decided,
-    overflow: &BTreeSet<Overflow>,
+    left_out: &BTreeSet<LeftOut>,
     handled: &[&Shape],
 ) -> Step {
     let ids: Vec<_> = handled.iter().map(|shape| shape.id.as_str()).collect();
@@ -348,16 +351,17 @@ fn handle(
         .filter(|(name, it)| it.relation.is_none() && !known.decided.events.contains_key(*name))
         .map(|(name, _)| name.as_str());
     statements.extend(insert_events(origin.held.number, decided, without_relation));
-    if !overflow.is_empty() {
-        let rows: Vec<_> = overflow
+    if !left_out.is_empty() {
+        let rows: Vec<_> = left_out
             .iter()
             .map(|it| {
                 let column = it.column.as_deref();
                 format!(
-                    "({}, {}, {}, 'overflow', {})",
+                    "({}, {}, {}, '{}', {})",
                     quote_literal(origin.source),
                     quote_literal(&it.relation),
                     column.map_or_else(|| "NULL".to_owned(), quote_literal),
+                    it.because.as_str(),
                     quote_literal(&it.detail)
                 )
             })

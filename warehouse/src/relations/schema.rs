@@ -78,6 +78,25 @@ COMMENT ON COLUMN trunkline.schema_changes.detail IS 'The type and what it was m
 REVOKE ALL ON trunkline.relations, trunkline.relation_columns, trunkline.event_names, \
 trunkline.schema_changes FROM PUBLIC";
 
+/// What a source's owner decides of its relations, and more that there is to list.
+const SHAPING: &str = "\
+ALTER TABLE trunkline.sources ADD COLUMN pinned boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN trunkline.sources.pinned IS \
+'Whether what is new is held back from its relations beside events.';
+ALTER TABLE trunkline.schema_changes DROP CONSTRAINT schema_changes_change_check, \
+ADD CONSTRAINT schema_changes_change_check CHECK (change IN ('added', 'dropped', 'overflow', 'held'));
+CREATE UNIQUE INDEX schema_changes_held_idx ON trunkline.schema_changes \
+(source, relation, coalesce(\"column\", '')) WHERE change = 'held';
+COMMENT ON COLUMN trunkline.schema_changes.change IS \
+'added, dropped; or, of what is not there: overflow, there was no room for it; held, the source is pinned.';
+COMMENT ON COLUMN trunkline.event_names.relation IS \
+'The relation that shows it; NULL when there are too many, or when the source is pinned.'";
+
+/// The migration that makes room for [`super::Shaping`].
+pub(crate) fn shaping_catalog() -> String {
+    SHAPING.to_owned()
+}
+
 /// The migration.
 pub(crate) fn catalog() -> String {
     format!("{TABLES};\n{}", casts::functions())

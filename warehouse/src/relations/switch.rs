@@ -1,4 +1,5 @@
-//! Changes of a source's layout: what was made by the rules before goes, so that it can be made anew.
+//! Changes of what is wanted of a source's relations: its layout, and whether it is pinned. What was made
+//! by the rules of another layout goes, so that it can be made anew.
 //!
 //! Invariants:
 //! - Only what we made is dropped, one relation at a time and never with what others have built on it:
@@ -16,6 +17,7 @@ use super::change::quoted;
 use super::known::{self, Relations};
 use super::layout_name;
 use super::readers::own;
+use super::shaping;
 use crate::apply::{CURRENT_ROLE, run_or_fail, try_once};
 use crate::claim::Held;
 use crate::definition::obstacle;
@@ -24,7 +26,7 @@ use crate::source_error::SourceError;
 use crate::sources::DesiredSource;
 use crate::step::{PendingStep, Report, Step, Test};
 
-/// What became of a source's change of layout.
+/// What became of a change of what is wanted.
 #[derive(Debug, Default)]
 pub(crate) struct Switched {
     pub(crate) report: Report,
@@ -32,8 +34,9 @@ pub(crate) struct Switched {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Brings each source to the layout that is desired of it, and `relations` to what is known then. By the
-/// number of the source; nothing of those whose layout has not changed.
+/// Brings each source to the layout that is desired of it and writes down what else is, and brings
+/// `relations` to what is known then. By the number of the source; nothing of those of which nothing has
+/// changed.
 pub(crate) async fn switch(
     client: &Client,
     relations: &mut Relations,
@@ -52,10 +55,14 @@ pub(crate) async fn switch(
             .filter(|(_, layout)| layout.is_none() || **layout != wanted)
             .map(|(name, _)| name.clone())
             .collect();
-        if current == wanted && outdated.is_empty() {
+        let is_shaped_anew = shaping::is_news(source, known);
+        if current == wanted && outdated.is_empty() && !is_shaped_anew {
             continue;
         }
-        let done = switch_one(client, source, held.number, wanted, &outdated).await?;
+        let mut steps = vec![record_layout(held.number, source, wanted)];
+        let shaping = source.shaping.as_ref().filter(|_| is_shaped_anew);
+        steps.extend(shaping.map(|it| shaping::record(held.number, source, it, wanted)));
+        let done = switch_one(client, source, held.number, &steps, &outdated).await?;
         switched.insert(held.number, done);
     }
     if !switched.is_empty() {
@@ -70,17 +77,19 @@ async fn switch_one(
     client: &Client,
     source: &DesiredSource,
     number: i32,
-    wanted: Option<Naming>,
+    records: &[Step],
     outdated: &[String],
 ) -> Result<Switched, Error> {
     let mut done = Switched::default();
-    match run_or_fail(client, &record_layout(number, source, wanted)).await {
-        Ok(report) => done.report.absorb(report),
-        Err(error) if error.is_local() => {
-            done.warnings.push(chain(&error));
-            return Ok(done);
+    for step in records {
+        match run_or_fail(client, step).await {
+            Ok(report) => done.report.absorb(report),
+            Err(error) if error.is_local() => {
+                done.warnings.push(chain(&error));
+                return Ok(done);
+            }
+            Err(error) => return Err(error),
         }
-        Err(error) => return Err(error),
     }
     for name in outdated {
         let step = drop_one(number, source, name);
@@ -127,7 +136,7 @@ pub(crate) fn record_layout(number: i32, source: &DesiredSource, layout: Option<
              WHERE source = {of_source} AND handled_at {those};\n\
              DELETE FROM trunkline.event_names WHERE source_number = {number};\n\
              DELETE FROM trunkline.schema_changes \
-             WHERE source = {of_source} AND change = 'overflow'",
+             WHERE source = {of_source} AND change IN ('held', 'overflow')",
             name.map_or_else(|| "NULL".to_owned(), quote_literal)
         ),
         fix: format!("ALTER TABLE trunkline.sources OWNER TO {CURRENT_ROLE}"),

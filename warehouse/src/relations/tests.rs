@@ -4,10 +4,12 @@ use trunkline_model::naming::Naming;
 
 use super::casts::ColumnType;
 use super::decide::{
-    Column, Decided, Decision, MAX_COLUMNS, MAX_EVENT_NAMES, MAX_EVENT_RELATIONS, decide,
+    Because, Column, Decided, Decision, LeftOut, MAX_COLUMNS, MAX_EVENT_NAMES, MAX_EVENT_RELATIONS,
+    decide,
 };
 use super::discards::discards;
 use super::shape::{Kind, Shape, call_of};
+use super::shaping::Rules;
 use super::subject::Subject;
 use super::view::{Origin, view};
 use crate::claim::Held;
@@ -32,8 +34,15 @@ fn property(at: i64, path: &[&str], kind: Kind) -> Shape {
     noted(at, "track", Some("Order Completed"), &path, kind)
 }
 
+const fn rules(naming: Naming) -> Rules {
+    Rules {
+        naming,
+        is_pinned: false,
+    }
+}
+
 fn decided(naming: Naming, news: &[Shape]) -> Decided {
-    decide(naming, &Decided::default(), news).decided
+    decide(rules(naming), &Decided::default(), news).decided
 }
 
 /// The columns of a relation that were made of what was sent: `name type`, `!` behind one with misfits.
@@ -160,7 +169,7 @@ fn names_do_not_depend_on_the_order_of_arrival_and_columns_stay_where_they_are()
     let mut step = Decided::default();
     for shape in news.iter().rev() {
         let before = step.clone();
-        step = decide(Naming::Segment, &before, std::slice::from_ref(shape)).decided;
+        step = decide(rules(Naming::Segment), &before, std::slice::from_ref(shape)).decided;
         for (name, relation) in &before.relations {
             let now = &step.relations[name].columns;
             let kept: Vec<_> = now.iter().map(|it| (&it.name, it.sql_type)).collect();
@@ -185,7 +194,7 @@ fn names_do_not_depend_on_the_order_of_arrival_and_columns_stay_where_they_are()
     let spellings = spellings.iter().find(|it| it.name == "first_name").unwrap();
     assert_eq!(spellings.paths.len(), 2);
     // Once taken up, nothing is new.
-    assert_eq!(decide(Naming::Segment, &all, &news).decided, all);
+    assert_eq!(decide(rules(Naming::Segment), &all, &news).decided, all);
 }
 
 #[test]
@@ -237,26 +246,26 @@ fn there_is_an_end_to_columns_relations_and_names() {
         .iter()
         .map(|name| property(1, &[name], Kind::Text))
         .collect();
-    let Decision { decided, overflow } = decide(Naming::Segment, &Decided::default(), &news);
+    let Decision { decided, left_out } = decide(rules(Naming::Segment), &Decided::default(), &news);
     assert_eq!(
         decided.relations["order_completed"].columns.len(),
         MAX_COLUMNS
     );
-    assert_eq!(overflow.len(), 1_700 - (MAX_COLUMNS - CONTEXT.len()));
-    assert!(overflow.iter().all(|it| it.column.is_some()));
+    assert_eq!(left_out.len(), 1_700 - (MAX_COLUMNS - CONTEXT.len()));
+    assert!(left_out.iter().all(|it| it.column.is_some()));
 
     let names: Vec<_> = (0..10_000).map(|n| format!("Event {n}")).collect();
     let news: Vec<_> = names
         .iter()
         .map(|name| noted(1, "track", Some(name), &[], Kind::Seen))
         .collect();
-    let Decision { decided, overflow } = decide(Naming::Segment, &Decided::default(), &news);
+    let Decision { decided, left_out } = decide(rules(Naming::Segment), &Decided::default(), &news);
     let of_events = decided.relations.values();
     let of_events = of_events.filter(|it| it.subject == Subject::Event).count();
     assert_eq!(of_events, MAX_EVENT_RELATIONS);
     assert_eq!(decided.events.len(), MAX_EVENT_NAMES);
-    assert_eq!(overflow.len(), 10_000 - MAX_EVENT_RELATIONS);
-    assert!(overflow.iter().all(|it| it.column.is_none()));
+    assert_eq!(left_out.len(), 10_000 - MAX_EVENT_RELATIONS);
+    assert!(left_out.iter().all(|it| it.column.is_none()));
     // A property of one without a relation asks for none.
     let late = noted(
         2,
@@ -265,8 +274,74 @@ fn there_is_an_end_to_columns_relations_and_names() {
         &["properties", "x"],
         Kind::Text,
     );
-    let again = decide(Naming::Segment, &decided, &[late]);
+    let again = decide(rules(Naming::Segment), &decided, &[late]);
     assert_eq!(again.decided, decided);
+}
+
+#[test]
+fn a_pinned_source_shows_what_it_showed_and_lists_the_rest() {
+    let seen = |at, event| noted(at, "track", Some(event), &[], Kind::Seen);
+    let first = [
+        seen(1, "Order Completed"),
+        property(1, &["total"], Kind::Number),
+    ];
+    let before = decided(Naming::Segment, &first);
+    let news = [
+        seen(2, "Order Refunded"),
+        seen(2, "orderCompleted"),
+        property(2, &["coupon"], Kind::Text),
+        property(2, &["Total"], Kind::Number),
+        property(2, &["total"], Kind::Text),
+        noted(2, "track", None, &["context", "locale"], Kind::Text),
+    ];
+    let pinned = Rules {
+        is_pinned: true,
+        ..rules(Naming::Segment)
+    };
+    let Decision { decided, left_out } = decide(pinned, &before, &news);
+    assert_eq!(
+        columns(&decided, "order_completed"),
+        with_context(&["total numeric!"])
+    );
+    assert!(!decided.relations.contains_key("order_refunded"));
+    let told: Vec<_> = left_out
+        .iter()
+        .map(
+            |LeftOut {
+                 relation,
+                 column,
+                 because,
+                 detail,
+             }| {
+                assert_eq!(*because, Because::Pinned);
+                format!("{relation}.{} {detail}", column.as_deref().unwrap_or("-"))
+            },
+        )
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "order_completed.- [\"orderCompleted\"]",
+            "order_completed.coupon text of [\"properties\",\"coupon\"]",
+            "order_completed.total numeric of [\"properties\",\"Total\"]",
+            "order_refunded.- [\"Order Refunded\"]",
+            "tracks.context_locale text of [\"context\",\"locale\"]",
+        ]
+    );
+    // `tracks` names an event that has no relation.
+    let refunded = &decided.events["Order Refunded"];
+    assert_eq!(
+        (refunded.slug.as_str(), &refunded.relation),
+        ("order_refunded", &None)
+    );
+    // Once it is let in, everything is as if nobody had pinned it.
+    let all: Vec<_> = first.iter().chain(&news).cloned().collect();
+    let let_in = decide(rules(Naming::Segment), &decided, &all);
+    assert_eq!(let_in.left_out.len(), 0);
+    let never = self::decided(Naming::Segment, &all);
+    assert_eq!(let_in.decided.events, never.events);
+    let names = |decided: &Decided| -> Vec<_> { decided.relations.keys().cloned().collect() };
+    assert_eq!(names(&let_in.decided), names(&never));
 }
 
 fn origin(naming: Naming, is_shared: bool) -> Origin<'static> {

@@ -2,7 +2,7 @@
 
 use trunkline_model::secret::SecretBytes;
 use trunkline_warehouse::{
-    DesiredSource, EmptyDatabase, Report, Roles, Storage, WarehouseLayout, describe,
+    DesiredSource, EmptyDatabase, Report, Roles, Shaping, Storage, WarehouseLayout, describe,
 };
 
 use super::harness::*;
@@ -44,6 +44,7 @@ async fn what_is_described_is_what_is_done() {
         desired[1].readers = vec![analyst];
         desired[1].layout = Some(WarehouseLayout::Segment);
         desired[2].layout = Some(WarehouseLayout::Rudderstack);
+        desired[2].shaping = Some(Shaping { is_pinned: true });
         for (source, names) in [(1, &["orders", "totals"][..]), (2, &["orders"])] {
             desired[source].views = Some(own_views(names));
         }

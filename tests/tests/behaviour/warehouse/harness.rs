@@ -134,6 +134,7 @@ pub(crate) fn source(name: &str) -> DesiredSource {
         partition_by: Some(PartitionBy::Day),
         storage: None,
         layout: None,
+        shaping: None,
         views: None,
     }
 }

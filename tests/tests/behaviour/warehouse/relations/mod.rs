@@ -4,4 +4,5 @@ mod growth;
 mod harness;
 mod layouts;
 mod rights;
+mod shaping;
 mod values;
