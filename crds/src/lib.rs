@@ -44,7 +44,7 @@ pub use views::{
     MAX_VIEW_COLUMNS, MAX_VIEW_KEYS, MAX_VIEW_VALUES, MAX_VIEWS, SortDirection, View, ViewColumn,
     ViewFilter, ViewOrder, ViewType, ViewValue,
 };
-pub use warehouse::{SourceWarehouse, WarehouseLayout};
+pub use warehouse::{ColumnOverride, ColumnType, MAX_OVERRIDES, SourceWarehouse, WarehouseLayout};
 
 /// The API group.
 pub const GROUP: &str = "trunkline.dev";

@@ -113,7 +113,7 @@ const MIGRATIONS: &[Migration] = &[
     },
     Migration {
         version: 14,
-        what: "let sources be pinned",
+        what: "let owners shape relations",
         sql: relations::shaping_catalog,
     },
 ];

@@ -217,7 +217,15 @@ async fn provide(
     let done = run_all(client, due).await?;
     Ok(done.map(|done| {
         report.absorb(done.report);
-        let Report { changed, pending } = report;
+        let Report {
+            changed,
+            mut pending,
+        } = report;
+        let known = found.relations.get(&held.number);
+        let of_columns = known
+            .iter()
+            .flat_map(|it| it.pending(source.schema.as_str()));
+        pending.extend(of_columns);
         let relation = source.schema.events();
         let mut warnings =
             work::readers(held.number, &relation, None, source).warnings(&found.roles);
@@ -228,11 +236,7 @@ async fn provide(
             changed,
             pending,
             warnings,
-            notes: found
-                .relations
-                .get(&held.number)
-                .map(Known::notes)
-                .unwrap_or_default(),
+            notes: known.map(Known::notes).unwrap_or_default(),
             views: done.views,
         }
     }))

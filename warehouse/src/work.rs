@@ -15,7 +15,7 @@ use crate::ranges::Range;
 use crate::reader_rights;
 use crate::readers::Readers;
 use crate::record;
-use crate::relations::{self, Definition, Known, Shaping, WarehouseLayout};
+use crate::relations::{self, Definition, Known, WarehouseLayout};
 use crate::roles::Role;
 use crate::source_error::SourceError;
 use crate::sources::DesiredSource;
@@ -34,6 +34,8 @@ pub(crate) enum Work {
     Reader(Step),
     /// One of the analysts' relations, whose trouble is a warning.
     Relation(Box<Definition>, Step),
+    /// Of what there is to tell of them, whose trouble is a warning.
+    Listing(Step),
     /// Of a view of the source's own, whose trouble is that view's.
     Own(OwnWork),
 }
@@ -45,6 +47,7 @@ impl Work {
             | Self::Deferrable(step)
             | Self::View(_, step)
             | Self::Reader(step)
+            | Self::Listing(step)
             | Self::Relation(_, step) => step,
             Self::Own(work) => work.step(),
         }
@@ -53,7 +56,7 @@ impl Work {
     async fn run(&self, client: &Client) -> Result<Report, Error> {
         match self {
             Self::Essential(step) => run_or_fail(client, step).await,
-            Self::Deferrable(step) | Self::Reader(step) => {
+            Self::Deferrable(step) | Self::Reader(step) | Self::Listing(step) => {
                 Ok(Report::of(step, run(client, step).await?))
             }
             Self::View(view, _) => view.ensure(client).await,
@@ -150,13 +153,9 @@ pub(crate) fn new_source(
     existing_roles: &Marks,
 ) -> Vec<Step> {
     let layout = source.layout.and_then(WarehouseLayout::naming);
-    let known = Known::of_new(layout);
+    let known = Known::of_new(layout, source.shaping.as_ref());
     let record = layout.map(|_| relations::record_layout(held.number, source, layout));
-    let shaping = source
-        .shaping
-        .as_ref()
-        .filter(|it| **it != Shaping::default());
-    let shape = shaping.map(|it| relations::record_shaping(held.number, source, it, layout));
+    let shape = relations::record_shaping(held.number, source, None, layout);
     let work = steps(place, source, held, &[], existing_roles, &known);
     let steps = work.iter().map(|work| work.step().clone());
     record.into_iter().chain(shape).chain(steps).collect()
@@ -199,12 +198,13 @@ fn steps(
     work.extend(grants.into_iter().map(Work::Reader));
     let grantees = readers.grantees(existing_roles);
     let roles: Vec<_> = grantees.iter().map(String::as_str).collect();
-    let (definitions, grants) = relations::work(place, source, held, known, &roles);
-    work.extend(definitions.into_iter().map(|definition| {
+    let of_relations = relations::work(place, source, held, known, &roles);
+    work.extend(of_relations.definitions.into_iter().map(|definition| {
         let step = definition.step();
         Work::Relation(Box::new(definition), step)
     }));
-    work.extend(grants.into_iter().map(Work::Reader));
+    work.extend(of_relations.grants.into_iter().map(Work::Reader));
+    work.extend(of_relations.list.map(Work::Listing));
     let own_views = source.views.iter().flat_map(|views| &views.views);
     work.extend(
         own_views.map(|view| Work::Own(KeptView::new(view, source, held, grantees.clone()).work())),
@@ -263,7 +263,9 @@ pub(crate) async fn run_all(
             }
             (Ok(done), _) => all.report.absorb(done),
             (Err(error), Work::Own(_)) if error.is_local() => all.views.push(chain(&error)),
-            (Err(error), Work::Reader(_) | Work::Relation(..)) if error.is_local() => {
+            (Err(error), Work::Reader(_) | Work::Relation(..) | Work::Listing(_))
+                if error.is_local() =>
+            {
                 all.refused.push(chain(&error));
             }
             (Err(error), _) if error.is_local() => {

@@ -81,7 +81,8 @@ impl Output {
     /// What is odd about sources that are valid.
     pub(super) fn oddities(self, validated: &Validated) {
         for source in validated.valid() {
-            for problem in source.warnings.iter().chain(&source.view_problems) {
+            let problems = source.warnings.iter().chain(&source.view_problems);
+            for problem in problems.chain(&source.warehouse_problems) {
                 self.warning(&problem.to_string());
             }
         }

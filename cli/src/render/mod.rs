@@ -59,7 +59,8 @@ pub(crate) fn run(args: &RenderArgs) -> anyhow::Result<ExitCode> {
                 for problem in source.warnings.iter().chain(absent) {
                     writeln!(errors, "warning: {problem}")?;
                 }
-                for problem in &source.view_problems {
+                let wrong = source.view_problems.iter();
+                for problem in wrong.chain(&source.warehouse_problems) {
                     is_valid = false;
                     writeln!(errors, "error: {problem}")?;
                 }

@@ -99,6 +99,11 @@ fn sources_of_every_shape_are_taken() {
         json!({"warehouse": {}, "body": {"format": "Bytes"}}),
         json!({"warehouse": {"layout": "segment"}}),
         json!({"warehouse": {"layout": "segment", "pinned": true}}),
+        json!({"warehouse": {"layout": "segment", "overrides": [
+            {"relation": "product_viewed", "column": "price", "type": "numeric", "name": "unit_price"},
+            {"relation": "product_viewed", "column": "2fa", "type": "boolean"},
+            {"relation": "pages", "column": "title", "name": "_title"},
+        ]}}),
         json!({"warehouse": {"layout": "rudderstack"}, "body": {"format": "JsonArray"}}),
         json!({"retention": "4w", "partitionBy": "Hour"}),
         json!({"rotationGrace": "1h30m", "retention": null}),

@@ -13,7 +13,7 @@ use super::refusals::top_refusal;
 use super::requested_at;
 use super::views::views;
 use crate::pods::{Reasons, ServedSource};
-use crate::problem::Problems;
+use crate::problem::{Problem, Problems};
 use crate::validate::{Source, UnavailableReason};
 
 /// How long a pod may serve the state before the last one of the same generation: a secret that is
@@ -200,10 +200,17 @@ fn storage(findings: &SourceFindings<'_>, before: Option<&Condition>) -> Finding
         }),
         Storage::Ready {
             relation, warnings, ..
-        } => match warnings.first() {
-            Some(warning) => Finding::yes("ReadyWithWarning", format!("{relation}: {warning}")),
-            None => Finding::yes("Ready", format!("{relation} can be read")),
-        },
+        } => {
+            let problem = match findings.spec {
+                Spec::Valid(source) => source.warehouse_problems.first(),
+                Spec::Invalid(_) => None,
+            };
+            let problem = problem.map(Problem::field_and_message);
+            match problem.as_ref().or(warnings.first()) {
+                Some(warning) => Finding::yes("ReadyWithWarning", format!("{relation}: {warning}")),
+                None => Finding::yes("Ready", format!("{relation} can be read")),
+            }
+        }
         Storage::Failed { reason, message } => Finding::no(reason.to_owned(), message),
     }
 }

@@ -132,6 +132,23 @@ fn ready(conditions: &[Condition]) -> (&str, &str) {
 }
 
 #[test]
+fn an_override_that_is_wrong_is_told_and_keeps_nothing_from_being_ready() {
+    let (object, source) = source(
+        "warehouse: {layout: segment, overrides: [{relation: pages, column: id, type: text}]}, \
+         verification: {preset: segment, secrets: [{secretKeyRef: {name: s, key: k}}]}",
+    );
+    let status = source_status(&findings(&object, Spec::Valid(&source), &[good()]));
+    assert_eq!(ready(&status.conditions), ("True", "Serving"));
+    let relation = find(&status.conditions, "RelationReady").unwrap();
+    assert_eq!(
+        (relation.status.as_str(), relation.reason.as_str()),
+        ("True", "ReadyWithWarning")
+    );
+    let said = "spec.warehouse.overrides[0].column: \"id\" is a column that pages has";
+    assert!(relation.message.contains(said), "{}", relation.message);
+}
+
+#[test]
 fn ready_means_that_every_ready_pod_serves_this_generation() {
     let (object, source) = signed("s");
     let old = Duration::from_secs(60);

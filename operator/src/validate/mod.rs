@@ -158,6 +158,8 @@ pub struct Source {
     pub views: OwnViews,
     /// What is wrong with others of them. The source is served all the same.
     pub view_problems: Vec<Problem>,
+    /// What is wrong with the relations for analysts as it wants them. The source is served all the same.
+    pub warehouse_problems: Vec<Problem>,
 }
 
 /// Why a valid source answers every request with 503.

@@ -71,6 +71,12 @@ pub(super) fn validate(
     let object = format!("WebhookSource {name}");
     let (views, view_problems) = views(&spec.views, &shown, located.file.as_deref(), &object);
     let redacted = redaction(name, located, format, manifests, &mut collector);
+    let (shaping, warehouse_problems) = warehouse::shaping(
+        spec.warehouse.as_ref(),
+        layout,
+        located.file.as_deref(),
+        &object,
+    );
     let verified = verification(name, located, manifests, &mut collector);
     let source = match (schema, verified) {
         (Some(schema), Some(verified)) => Some(Source {
@@ -92,7 +98,7 @@ pub(super) fn validate(
             partition_by,
             storage: storage::storage(spec.storage),
             layout,
-            shaping: warehouse::shaping(spec.warehouse.as_ref()),
+            shaping,
             deletion_policy: spec.deletion_policy,
             unavailable: if spec.suspend {
                 Some(suspended(name, located))
@@ -102,6 +108,7 @@ pub(super) fn validate(
             warnings: [verified.warnings, redacted.warnings].concat(),
             views,
             view_problems,
+            warehouse_problems,
         }),
         _ => None,
     };

@@ -309,6 +309,82 @@ fn a_source_is_pinned_where_its_manifest_says_so() {
 }
 
 #[test]
+fn an_override_that_is_wrong_is_named_with_its_field_and_leaves_the_source_valid() {
+    let declared = |overrides: &str| {
+        let warehouse = format!("warehouse: {{layout: segment, overrides: [{overrides}]}},");
+        only(&signed(&warehouse)).unwrap()
+    };
+    let good = "{relation: product_viewed, column: price, type: numeric, name: unit_price}";
+    let source = declared(&format!(
+        "{good}, {{relation: pages, column: title, name: headline}}"
+    ));
+    assert_eq!(source.warehouse_problems, []);
+    assert_eq!(source.shaping.overrides.map(|list| list.len()), Some(2));
+    for (wrong, expected) in [
+        (
+            "{relation: events, column: a, type: text}",
+            ".relation: \"events\" is not a relation",
+        ),
+        (
+            "{relation: 'Product Viewed', column: a, type: text}",
+            ".relation: \"Product Viewed\" is",
+        ),
+        (
+            "{relation: a, column: properties.a, type: text}",
+            ".column: \"properties.a\" is not a column",
+        ),
+        (
+            "{relation: pages, column: name, type: text}",
+            ".column: \"name\" is a column that pages has",
+        ),
+        (
+            "{relation: a, column: received_at, name: b}",
+            ".column: \"received_at\" is a column",
+        ),
+        (
+            "{relation: a, column: b}",
+            ": needs type, name or both; write type: numeric",
+        ),
+        (
+            "{relation: a, column: b, name: unitPrice}",
+            ".name: \"unitPrice\" is not a name",
+        ),
+        (
+            "{relation: a, column: b, name: 2fa}",
+            ".name: \"2fa\" is not a name",
+        ),
+        (
+            "{relation: users, column: b, name: id}",
+            ".name: users has a column \"id\" whatever is sent",
+        ),
+        (
+            good,
+            ".column: product_viewed.price has an override already",
+        ),
+        (
+            "{relation: product_viewed, column: cost, name: unit_price}",
+            ".name: another column is called \"unit_price\"",
+        ),
+    ] {
+        let source = declared(&format!("{good}, {wrong}"));
+        let said = Problems(source.warehouse_problems).to_string();
+        let expected =
+            format!("WebhookSource default/segment: spec.warehouse.overrides[1]{expected}");
+        assert!(said.contains(&expected), "{wrong}: {said}");
+        // Those that are known stay in force.
+        assert_eq!(source.shaping.overrides, None, "{wrong}");
+    }
+    let many: Vec<_> = (0..201)
+        .map(|n| format!("{{relation: a, column: c{n}, type: text}}"))
+        .collect();
+    let said = Problems(declared(&many.join(", ")).warehouse_problems).to_string();
+    assert!(said.contains("has 201 entries; list at most 200"), "{said}");
+    // A user has no user_id of its own, since that is its id.
+    let source = declared("{relation: users, column: plan, name: user_id}");
+    assert_eq!(source.warehouse_problems, []);
+}
+
+#[test]
 fn shapes_are_noted_where_relations_are_made_of_them() {
     for (spec, layout) in [
         ("", WarehouseLayout::None),

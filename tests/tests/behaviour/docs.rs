@@ -241,10 +241,10 @@ fn validate_yaml(place: &str, text: &str) -> Result<(), String> {
         .map_err(|problems| problems.to_string())?;
     let validated = validate(&manifests).map_err(|problems| problems.to_string())?;
     let mut problems = validated.problems();
-    let sources = validated.valid();
-    problems
-        .0
-        .extend(sources.flat_map(|source| source.view_problems.clone()));
+    for source in validated.valid() {
+        problems.0.extend(source.view_problems.iter().cloned());
+        problems.0.extend(source.warehouse_problems.iter().cloned());
+    }
     if problems.0.is_empty() {
         Ok(())
     } else {

@@ -10,11 +10,16 @@ use super::shape::Kind;
 
 /// The type of a column that was made of what was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ColumnType {
+pub enum ColumnType {
+    /// `true` or `false`, also as text.
     Boolean,
+    /// A number, or a text that is one.
     Numeric,
+    /// A date and a time of ISO 8601.
     Timestamptz,
+    /// Any value; an object or an array as its JSON.
     Text,
+    /// JSON as it is.
     Jsonb,
 }
 

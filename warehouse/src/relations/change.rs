@@ -13,7 +13,8 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use trunkline_model::names::{quote_identifier, quote_literal};
 
-use super::decide::{Column, Decided, as_json};
+use super::account::{record_added, record_columns, record_events, record_reshaped};
+use super::decide::Decided;
 use super::known::Known;
 use super::readers::{grant_one, own};
 use super::view::{Origin, View, view};
@@ -40,6 +41,8 @@ pub(crate) struct Definition {
     fingerprint: String,
     /// What the catalog remembers as that; empty without a view.
     remembered: String,
+    /// Columns that are called otherwise now: the name before, the name behind.
+    renames: Vec<(String, String)>,
     /// Of what there is something new to say: all, unless the view is the last one with additions.
     comments: Vec<(Option<String>, String)>,
     grants: String,
@@ -68,9 +71,18 @@ impl Definition {
         let record = [
             record_events(origin, name, known, decided),
             record_columns(origin, name, columns_before, &relation.columns),
+            record_reshaped(origin, name, columns_before, &relation.columns),
             record_added(origin, name, is_new, new),
         ];
+        let renames = columns_before
+            .iter()
+            .zip(&relation.columns)
+            .map(|(before, after)| (before.shown_name(), after.shown_name()))
+            .filter(|(before, after)| before != after)
+            .map(|(before, after)| (before.to_owned(), after.to_owned()))
+            .collect();
         Some(Self {
+            renames,
             is_of_event: relation.subject == super::subject::Subject::Event,
             record: record.into_iter().flatten().collect(),
             ..Self::new(
@@ -133,6 +145,7 @@ impl Definition {
             is_of_event: false,
             fingerprint: view.fingerprint(),
             remembered,
+            renames: Vec::new(),
             comments,
             grants: grant_one(origin.held.number, group, &quoted),
             record: Vec::new(),
@@ -147,9 +160,7 @@ impl Definition {
 
     /// The step of a look at everything: needed when the view is not there or not as it is to be.
     pub(crate) fn step(&self) -> Step {
-        let create = self.create();
-        let comments = &self.view.comments;
-        self.build(self.needed(), &[&create], comments)
+        self.build(self.needed(), &self.create(), &self.view.comments)
     }
 
     /// The step that takes up news: needed whatever there is, as long as it is what is remembered.
@@ -165,9 +176,8 @@ impl Definition {
                 &self.remembered,
             ],
         );
-        let create = self.create();
         if self.changes_view() {
-            self.build(needed, &[&create], &self.comments)
+            self.build(needed, &self.create(), &self.comments)
         } else {
             self.build(needed, &[], &[])
         }
@@ -192,14 +202,16 @@ impl Definition {
         )
     }
 
-    fn create(&self) -> String {
+    /// The statements that make the view, or change it in place.
+    fn create(&self) -> Vec<String> {
         // What is not remembered may be somebody else's.
         let verb = if self.remembered.is_empty() {
             "CREATE VIEW"
         } else {
             "CREATE OR REPLACE VIEW"
         };
-        self.create_by(verb)
+        let renames = (!self.renames.is_empty()).then(|| rename(&self.quoted(), &self.renames));
+        renames.into_iter().chain([self.create_by(verb)]).collect()
     }
 
     fn create_by(&self, verb: &str) -> String {
@@ -212,13 +224,17 @@ impl Definition {
         let name = self.quoted();
         let mut statements = vec![format!("DROP VIEW {name}"), self.create_by("CREATE VIEW")];
         statements.extend(grant_again(&name, grants));
-        let statements: Vec<_> = statements.iter().map(String::as_str).collect();
         self.build(self.needed(), &statements, &self.view.comments)
     }
 
-    fn build(&self, needed: Test, create: &[&str], comments: &[(Option<String>, String)]) -> Step {
+    fn build(
+        &self,
+        needed: Test,
+        create: &[String],
+        comments: &[(Option<String>, String)],
+    ) -> Step {
         let name = self.quoted();
-        let mut statements: Vec<String> = create.iter().map(|sql| (*sql).to_owned()).collect();
+        let mut statements = create.to_vec();
         statements.extend(comments.iter().map(|(column, text)| {
             let text = quote_literal(text);
             match column {
@@ -289,7 +305,8 @@ impl Definition {
     pub(crate) async fn ensure(&self, client: &Client) -> Result<Report, Error> {
         let step = self.step();
         let outcome = match self.attempt(client, &step).await {
-            // A newer version of this program has other columns that are always there.
+            // Its owner wants a column to have another type, or a newer version of this program has other
+            // columns that are always there.
             Err(error) if error.code() == Some(&SqlState::INVALID_TABLE_DEFINITION) => {
                 let grants = catalog::grants(client, &self.quoted()).await?;
                 self.attempt(client, &self.recreate(&grants)).await
@@ -315,114 +332,27 @@ pub(super) fn quoted(schema: &str, relation: &str) -> String {
     )
 }
 
-/// Writes down the names of events that the relation shows from now on.
-fn record_events(
-    origin: Origin<'_>,
-    relation: &str,
-    known: &Known,
-    decided: &Decided,
-) -> Option<String> {
-    let new = decided
-        .events_of(relation)
-        .filter(|name| known.decided.events.get(*name) != decided.events.get(*name));
-    insert_events(origin.held.number, decided, new)
-}
-
-/// Writes down names of events; None without any. A name that has a relation keeps it.
-pub(super) fn insert_events<'a>(
-    number: i32,
-    decided: &Decided,
-    names: impl Iterator<Item = &'a str>,
-) -> Option<String> {
-    let rows: Vec<_> = names
-        .filter_map(|name| Some((name, decided.events.get(name)?)))
-        .map(|(name, event)| {
-            let relation = event.relation.as_deref();
+/// Gives columns of a view other names, by way of names that no other has, since two may change places.
+/// One that is not there is left out: the view may be another one than the catalog knows.
+fn rename(view: &str, renames: &[(String, String)]) -> String {
+    let between = |place: usize| format!("trunkline renames {place}");
+    let places = || renames.iter().enumerate();
+    let away = places().map(|(place, (before, _))| (before.clone(), between(place)));
+    let back = places().map(|(place, (_, behind))| (between(place), behind.clone()));
+    let each: Vec<_> = away
+        .chain(back)
+        .map(|(from, to)| {
             format!(
-                "({number}, {}, {}, {})",
-                quote_literal(name),
-                quote_literal(&event.slug),
-                relation.map_or_else(|| "NULL".to_owned(), quote_literal)
+                "IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass({}) \
+                 AND attname = {} AND NOT attisdropped) \
+                 THEN ALTER VIEW {view} RENAME COLUMN {} TO {}; END IF;",
+                quote_literal(view),
+                quote_literal(&from),
+                quote_identifier(&from),
+                quote_identifier(&to)
             )
         })
         .collect();
-    (!rows.is_empty()).then(|| {
-        format!(
-            "INSERT INTO trunkline.event_names AS n (source_number, event, slug, relation) VALUES {} \
-             ON CONFLICT (source_number, event) DO UPDATE SET relation = excluded.relation \
-             WHERE n.relation IS NULL AND excluded.relation IS NOT NULL",
-            rows.join(", ")
-        )
-    })
-}
-
-/// Writes down columns that are new, or of which something else is known.
-fn record_columns(
-    origin: Origin<'_>,
-    relation: &str,
-    before: &[Column],
-    after: &[Column],
-) -> Option<String> {
-    let rows: Vec<_> = after
-        .iter()
-        .zip(1..)
-        .filter(|(column, position)| before.get(position - 1) != Some(*column))
-        .map(|(column, position)| {
-            let paths: Vec<_> = column
-                .paths
-                .iter()
-                .map(|path| quote_literal(&as_json(path)))
-                .collect();
-            format!(
-                "({}, {}, {position}, {}, '{}', ARRAY[{}], {})",
-                origin.held.number,
-                quote_literal(relation),
-                quote_literal(&column.name),
-                column.sql_type.as_str(),
-                paths.join(", "),
-                column.has_misfits
-            )
-        })
-        .collect();
-    (!rows.is_empty()).then(|| {
-        format!(
-            "INSERT INTO trunkline.relation_columns (source_number, relation, position, \"column\", \
-             sql_type, paths, has_misfits) VALUES\n  {}\n\
-             ON CONFLICT (source_number, relation, \"column\") \
-             DO UPDATE SET paths = excluded.paths, has_misfits = excluded.has_misfits",
-            rows.join(",\n  ")
-        )
-    })
-}
-
-/// Tells of a relation and of columns that are new.
-fn record_added(
-    origin: Origin<'_>,
-    relation: &str,
-    is_new: bool,
-    columns: &[Column],
-) -> Option<String> {
-    let source = quote_literal(origin.source);
-    let name = quote_literal(relation);
-    let layout = quote_literal(layout_name(origin.naming));
-    let mut rows = Vec::new();
-    if is_new {
-        rows.push(format!("({source}, {name}, NULL, 'added', {layout})"));
-    }
-    rows.extend(columns.iter().map(|column| {
-        let paths: Vec<_> = column.paths.iter().map(|path| as_json(path)).collect();
-        let detail = format!("{} of {}", column.sql_type.as_str(), paths.join(", "));
-        format!(
-            "({source}, {name}, {}, 'added', {})",
-            quote_literal(&column.name),
-            quote_literal(&detail)
-        )
-    }));
-    (!rows.is_empty()).then(|| {
-        format!(
-            "INSERT INTO trunkline.schema_changes (source, relation, \"column\", change, detail) \
-             VALUES\n  {}",
-            rows.join(",\n  ")
-        )
-    })
+    let all = format!("BEGIN {} END", each.join(" "));
+    format!("DO {}", quote_literal(&all))
 }

@@ -5,8 +5,9 @@
 
 use trunkline_model::names::quote_literal;
 
-use super::casts::text_value;
-use super::decide::{Column, Decided, Relation};
+use super::casts::{ColumnType, text_value};
+use super::decide::Decided;
+use super::relation::{Column, Relation};
 use super::subject::Subject;
 use super::view::{Origin, View, is_one_of};
 
@@ -98,9 +99,9 @@ fn of_relation(
             rows.push(format!(
                 "({}::text, {}::text, {}, {} IS NOT NULL)",
                 quote_literal(name),
-                quote_literal(&column.name),
+                quote_literal(column.shown_name()),
                 text_value(path),
-                column.sql_type.value(path)
+                column.shown_type().value(path)
             ));
         }
     }
@@ -129,7 +130,9 @@ fn is_looked_at(relation: &Relation, column: &Column) -> bool {
         Subject::Event => column.is_of_context(),
         _ => false,
     };
-    let may_not_fit =
-        column.has_misfits || column.sql_type == super::casts::ColumnType::Timestamptz;
-    column.sql_type.is_strict() && may_not_fit && !is_shown_elsewhere
+    // What does not fit a type that no value decided is not noted.
+    let may_not_fit = column.has_misfits
+        || column.other_type.is_some()
+        || column.sql_type == ColumnType::Timestamptz;
+    column.shown_type().is_strict() && may_not_fit && !is_shown_elsewhere
 }

@@ -11,8 +11,9 @@
 //! come when [`Relator::poll`] finds news of them.
 //!
 //! Invariants:
-//! - A column, once there, keeps its name, its type and its place. A view changes by columns that are
-//!   appended, or not at all; what others have built on it goes on.
+//! - A column, once there, keeps its name, its type and its place, unless the source's owner wants
+//!   another name or type. A view changes by columns that are appended, or not at all; what others have
+//!   built on it goes on, and keeps a type from being changed.
 //! - No value makes a query fail: what does not fit a column's type is NULL there, in `_raw`, and a row
 //!   of `discards`.
 //! - A view is what `trunkline.relations` says that we made last, or it is not replaced: of two
@@ -20,14 +21,17 @@
 //! - A relation that is not recorded there is not ours, and neither replaced nor dropped.
 //! - A relation's trouble is a warning. The source takes events all the same.
 
+mod account;
 mod casts;
 mod change;
 mod decide;
 mod discards;
 mod expected;
 mod known;
+mod overrides;
 mod poll;
 mod readers;
+mod relation;
 mod schema;
 mod settle;
 mod shape;
@@ -40,6 +44,10 @@ mod view;
 
 use trunkline_model::naming::Naming;
 
+use subject::Subject;
+
+pub use casts::ColumnType;
+pub use overrides::ColumnOverride;
 pub use poll::{News, Relator};
 pub use shaping::Shaping;
 
@@ -64,6 +72,14 @@ pub enum WarehouseLayout {
 }
 
 impl WarehouseLayout {
+    /// Whether a relation of that name has a column of that name whatever is sent.
+    #[must_use]
+    pub fn has_fixed_column(self, relation: &str, column: &str) -> bool {
+        let subject = Subject::of_relation(relation);
+        self.naming()
+            .is_some_and(|naming| subject.has_fixed(naming, column))
+    }
+
     /// The rules that make the names; none without relations.
     pub(crate) const fn naming(self) -> Option<Naming> {
         match self {

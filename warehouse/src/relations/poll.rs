@@ -14,9 +14,11 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 use trunkline_model::names::{ClusterName, SourceName, quote_literal};
 
-use super::change::{Definition, insert_events};
-use super::decide::{Decided, Decision, LeftOut, decide};
+use super::account::insert_events;
+use super::change::Definition;
+use super::decide::{Decided, Decision, decide};
 use super::known::{self, Known};
+use super::relation::LeftOut;
 use super::shape::{Kind, Shape, call_of};
 use super::shaping::Rules;
 use super::view::Origin;
@@ -175,7 +177,7 @@ impl Poll<'_> {
     async fn take_up_one(
         &mut self,
         row: &SourceRow,
-        rules: Rules,
+        rules: Rules<'_>,
         known: &Known,
         shapes: &[Shape],
     ) -> Result<(), Error> {

@@ -83,12 +83,24 @@ const SHAPING: &str = "\
 ALTER TABLE trunkline.sources ADD COLUMN pinned boolean NOT NULL DEFAULT false;
 COMMENT ON COLUMN trunkline.sources.pinned IS \
 'Whether what is new is held back from its relations beside events.';
+ALTER TABLE trunkline.sources ADD COLUMN overrides jsonb NOT NULL DEFAULT '[]';
+COMMENT ON COLUMN trunkline.sources.overrides IS \
+'Names and types of columns in place of those that they would have: relation, column, type, name.';
+ALTER TABLE trunkline.relation_columns ADD COLUMN other_name text, ADD COLUMN other_type text;
+COMMENT ON COLUMN trunkline.relation_columns.other_name IS \
+'Its name in the view where that is not \"column\".';
+COMMENT ON COLUMN trunkline.relation_columns.other_type IS \
+'Its type in the view where that is not sql_type.';
 ALTER TABLE trunkline.schema_changes DROP CONSTRAINT schema_changes_change_check, \
-ADD CONSTRAINT schema_changes_change_check CHECK (change IN ('added', 'dropped', 'overflow', 'held'));
+ADD CONSTRAINT schema_changes_change_check CHECK (change IN \
+('added', 'dropped', 'renamed', 'retyped', 'overflow', 'held', 'blocked'));
 CREATE UNIQUE INDEX schema_changes_held_idx ON trunkline.schema_changes \
 (source, relation, coalesce(\"column\", '')) WHERE change = 'held';
+CREATE INDEX schema_changes_left_out_idx ON trunkline.schema_changes (source) \
+WHERE change IN ('overflow', 'held', 'blocked');
 COMMENT ON COLUMN trunkline.schema_changes.change IS \
-'added, dropped; or, of what is not there: overflow, there was no room for it; held, the source is pinned.';
+'added, dropped, renamed, retyped; or, of what is not there: overflow, there was no room for it; held, \
+the source is pinned; blocked, a column cannot be as spec.warehouse.overrides says.';
 COMMENT ON COLUMN trunkline.event_names.relation IS \
 'The relation that shows it; NULL when there are too many, or when the source is pinned.'";
 

@@ -6,6 +6,7 @@ use trunkline_model::names::quote_literal;
 use super::change::Definition;
 use super::known::Known;
 use super::readers::grant_all;
+use super::shaping::list_blocked;
 use super::view::Origin;
 use crate::claim::Held;
 use crate::found::Place;
@@ -13,17 +14,26 @@ use crate::roles::Role;
 use crate::sources::DesiredSource;
 use crate::step::Step;
 
-/// Everything that the relations of a source may need, by what is known of them: definitions, then
-/// rights of its readers.
+/// What the relations of a source may need.
+#[derive(Debug, Default)]
+pub(crate) struct RelationWork {
+    pub(crate) definitions: Vec<Definition>,
+    /// Rights of its readers.
+    pub(crate) grants: Vec<Step>,
+    /// Lists what columns cannot be.
+    pub(crate) list: Option<Step>,
+}
+
+/// Everything that the relations of a source may need, by what is known of them.
 pub(crate) fn work(
     place: Place<'_>,
     source: &DesiredSource,
     held: Held,
     known: &Known,
     readers: &[&str],
-) -> (Vec<Definition>, Vec<Step>) {
-    let Some(naming) = known.layout else {
-        return (Vec::new(), Vec::new());
+) -> RelationWork {
+    let (Some(naming), Some((decided, blocked))) = (known.layout, known.wanted()) else {
+        return RelationWork::default();
     };
     let name = source.name.to_string();
     let schema = source.schema.as_str();
@@ -34,8 +44,6 @@ pub(crate) fn work(
         naming,
     };
     let group = Role::reader(place.database, schema);
-    let mut decided = known.decided.clone();
-    decided.add_built_in(naming);
     let mut definitions: Vec<_> = decided
         .relations
         .keys()
@@ -46,7 +54,12 @@ pub(crate) fn work(
         .iter()
         .map(|reader| grant_all(held.number, schema, reader))
         .collect();
-    (definitions, grants)
+    let lists = known.lists_blocked || !blocked.is_empty();
+    RelationWork {
+        definitions,
+        grants,
+        list: lists.then(|| list_blocked(&name, &blocked)),
+    }
 }
 
 /// Drops the relations of a source that is dropped, whatever layout they are of.

@@ -129,6 +129,12 @@ impl Subject {
             .collect()
     }
 
+    /// Whether it has a column of that name whatever is sent.
+    pub(crate) fn has_fixed(self, naming: Naming, name: &str) -> bool {
+        let mut names = naming.fixed_columns(self.call());
+        names.any(|fixed| fixed == name && !self.lacks(fixed))
+    }
+
     /// A row about a user or a group has its key as `id`, and no sender.
     fn lacks(self, column: &str) -> bool {
         match self {

@@ -1,5 +1,5 @@
-//! Changes of what is wanted of a source's relations: its layout, and whether it is pinned. What was made
-//! by the rules of another layout goes, so that it can be made anew.
+//! Changes of what is wanted of a source's relations: its layout, whether it is pinned, names and types
+//! of columns. What was made by the rules of another layout goes, so that it can be made anew.
 //!
 //! Invariants:
 //! - Only what we made is dropped, one relation at a time and never with what others have built on it:
@@ -55,13 +55,12 @@ pub(crate) async fn switch(
             .filter(|(_, layout)| layout.is_none() || **layout != wanted)
             .map(|(name, _)| name.clone())
             .collect();
-        let is_shaped_anew = shaping::is_news(source, known);
-        if current == wanted && outdated.is_empty() && !is_shaped_anew {
+        let shaping = shaping::record(held.number, source, known, wanted);
+        if current == wanted && outdated.is_empty() && shaping.is_none() {
             continue;
         }
         let mut steps = vec![record_layout(held.number, source, wanted)];
-        let shaping = source.shaping.as_ref().filter(|_| is_shaped_anew);
-        steps.extend(shaping.map(|it| shaping::record(held.number, source, it, wanted)));
+        steps.extend(shaping);
         let done = switch_one(client, source, held.number, &steps, &outdated).await?;
         switched.insert(held.number, done);
     }
@@ -136,7 +135,7 @@ pub(crate) fn record_layout(number: i32, source: &DesiredSource, layout: Option<
              WHERE source = {of_source} AND handled_at {those};\n\
              DELETE FROM trunkline.event_names WHERE source_number = {number};\n\
              DELETE FROM trunkline.schema_changes \
-             WHERE source = {of_source} AND change IN ('held', 'overflow')",
+             WHERE source = {of_source} AND change IN ('held', 'overflow', 'blocked')",
             name.map_or_else(|| "NULL".to_owned(), quote_literal)
         ),
         fix: format!("ALTER TABLE trunkline.sources OWNER TO {CURRENT_ROLE}"),

@@ -1,13 +1,16 @@
 //! What is decided of news, and the SQL that comes of it.
 
+mod overrides;
+
+use std::sync::LazyLock;
+
 use trunkline_model::naming::Naming;
 
 use super::casts::ColumnType;
-use super::decide::{
-    Because, Column, Decided, Decision, LeftOut, MAX_COLUMNS, MAX_EVENT_NAMES, MAX_EVENT_RELATIONS,
-    decide,
-};
+use super::decide::{Decided, Decision, MAX_EVENT_NAMES, MAX_EVENT_RELATIONS, decide};
 use super::discards::discards;
+use super::overrides::Overrides;
+use super::relation::{Because, Column, LeftOut, MAX_COLUMNS};
 use super::shape::{Kind, Shape, call_of};
 use super::shaping::Rules;
 use super::subject::Subject;
@@ -34,10 +37,13 @@ fn property(at: i64, path: &[&str], kind: Kind) -> Shape {
     noted(at, "track", Some("Order Completed"), &path, kind)
 }
 
-const fn rules(naming: Naming) -> Rules {
+static NO_OVERRIDES: LazyLock<Overrides> = LazyLock::new(Overrides::default);
+
+fn rules(naming: Naming) -> Rules<'static> {
     Rules {
         naming,
         is_pinned: false,
+        overrides: &NO_OVERRIDES,
     }
 }
 

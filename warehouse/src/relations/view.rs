@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 use trunkline_model::names::{quote_identifier, quote_literal};
 use trunkline_model::naming::Naming;
 
-use super::decide::{Column, Decided, Relation, as_json};
+use super::decide::Decided;
+use super::relation::{Column, Relation, as_json};
 use super::subject::Subject;
 use crate::claim::Held;
 use crate::definition::options;
@@ -99,9 +100,10 @@ pub(crate) fn view(origin: Origin<'_>, name: &str, relation: &Relation, decided:
         selected.push(format!(
             "{} AS {}",
             value(column),
-            quote_identifier(&column.name)
+            quote_identifier(column.shown_name())
         ));
-        comments.push((Some(column.name.clone()), column_comment(column)));
+        let name = column.shown_name().to_owned();
+        comments.push((Some(name), column_comment(column)));
     }
     View {
         options: origin.options(),
@@ -186,7 +188,7 @@ fn value(column: &Column) -> String {
     let values: Vec<_> = column
         .paths
         .iter()
-        .map(|path| column.sql_type.value(path))
+        .map(|path| column.shown_type().value(path))
         .collect();
     match &values[..] {
         [value] => value.clone(),
@@ -209,11 +211,11 @@ fn comment(origin: Origin<'_>, subject: Subject, events: &[&str]) -> String {
 fn column_comment(column: &Column) -> String {
     let paths: Vec<_> = column.paths.iter().map(|path| dotted(path)).collect();
     let paths = paths.join(", or else ");
-    if column.sql_type.is_strict() {
+    if column.shown_type().is_strict() {
         format!(
             "{paths} of the event. A value that is no {} is NULL here, in _raw, and a row of \
              discards.",
-            column.sql_type.as_str()
+            column.shown_type().as_str()
         )
     } else {
         format!("{paths} of the event.")

@@ -2,7 +2,8 @@
 
 use trunkline_model::secret::SecretBytes;
 use trunkline_warehouse::{
-    DesiredSource, EmptyDatabase, Report, Roles, Shaping, Storage, WarehouseLayout, describe,
+    ColumnOverride, ColumnType, DesiredSource, EmptyDatabase, Report, Roles, Shaping, Storage,
+    WarehouseLayout, describe,
 };
 
 use super::harness::*;
@@ -44,7 +45,19 @@ async fn what_is_described_is_what_is_done() {
         desired[1].readers = vec![analyst];
         desired[1].layout = Some(WarehouseLayout::Segment);
         desired[2].layout = Some(WarehouseLayout::Rudderstack);
-        desired[2].shaping = Some(Shaping { is_pinned: true });
+        desired[2].shaping = Some(Shaping {
+            is_pinned: true,
+            overrides: None,
+        });
+        desired[1].shaping = Some(Shaping {
+            is_pinned: false,
+            overrides: Some(vec![ColumnOverride {
+                relation: "pages".to_owned(),
+                column: "title".to_owned(),
+                sql_type: Some(ColumnType::Jsonb),
+                name: Some("headline".to_owned()),
+            }]),
+        });
         for (source, names) in [(1, &["orders", "totals"][..]), (2, &["orders"])] {
             desired[source].views = Some(own_views(names));
         }

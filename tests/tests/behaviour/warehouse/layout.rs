@@ -236,7 +236,7 @@ async fn an_older_layout_is_migrated_and_keeps_its_rows() {
             "create trunkline.own_views and safe casts (layout version 11)",
             "create trunkline.repeats (layout version 12)",
             "create trunkline.purges (layout version 13)",
-            "let sources be pinned (layout version 14)",
+            "let owners shape relations (layout version 14)",
             "add column body_text to trunkline.events",
             "add column raw to trunkline.events",
             "add column unsettled to trunkline.events",
