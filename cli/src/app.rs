@@ -20,6 +20,7 @@ use crate::files;
 use crate::probe::{self, ProbeArgs};
 use crate::purge::{self, PurgeArgs};
 use crate::render::{self, RenderArgs};
+use crate::schema::{self, SchemaArgs};
 use crate::send::{self, SendArgs};
 use crate::signing;
 use crate::status::{self, StatusArgs};
@@ -51,6 +52,8 @@ enum Command {
     Dbt(DbtArgs),
     /// Delete the rows of a person from all partitions, and write down that it was done
     Purge(PurgeArgs),
+    /// Say which relations for analysts there are, and what changed in them
+    Schema(SchemaArgs),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  trunkline completion bash > /etc/bash_completion.d/trunkline"
@@ -88,6 +91,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Status(args) => status::run(args).await,
         Command::Dbt(args) => dbt::run(args).await,
         Command::Purge(args) => purge::run(args).await,
+        Command::Schema(args) => schema::run(args).await,
         Command::Completion { shell } => complete(shell),
     };
     match outcome {

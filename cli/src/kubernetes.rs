@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use trunkline_model::secret::SecretBytes;
-use trunkline_operator::manifests::SecretData;
+use trunkline_operator::manifests::{Located, SecretData};
 
 /// How long a connection to the API server may take. A person waits.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -101,4 +101,9 @@ pub(crate) fn explain(error: kube::Error) -> anyhow::Error {
         kube::Error::Api(status) => anyhow::anyhow!("{}", status.message),
         other => anyhow::Error::new(other).context("the API server cannot be asked"),
     }
+}
+
+/// An object that comes from no file.
+pub(crate) fn located<T>(object: T) -> Located<T> {
+    Located { file: None, object }
 }

@@ -87,7 +87,10 @@ pub use ingest::Ingest;
 pub use own_views::{OwnColumn, OwnOrder, OwnValue, OwnView, OwnViews};
 pub use preflight::{FailoverLoses, NotDurable, Preflight, durability, failover};
 pub use ranges::PartitionBy;
-pub use relations::{ColumnOverride, ColumnType, News, Relator, Shaping, WarehouseLayout};
+pub use relations::{
+    ColumnOverride, ColumnType, News, Relator, SchemaChange, Shaping, ShownColumn, ShownRelation,
+    WarehouseLayout,
+};
 pub use removal::Dropped;
 pub use roles::Roles;
 pub use shared::Storage;

@@ -8,7 +8,7 @@ use trunkline_crds::{WebhookCluster, WebhookSource};
 use trunkline_model::database::DatabaseLogin;
 use trunkline_model::request::{BodyFormat, RequestMethod};
 use trunkline_operator::build::limits;
-use trunkline_operator::manifests::{Located, Manifests};
+use trunkline_operator::manifests::Manifests;
 use trunkline_operator::validate::{DatabaseAccess, Source, Validated, validate};
 use trunkline_pgconn::read_files;
 
@@ -17,7 +17,7 @@ use super::run::{Options, RowsAt};
 use crate::app::{served_source, signable};
 use crate::dev;
 use crate::files;
-use crate::kubernetes::{get, secret_data};
+use crate::kubernetes::{get, located, secret_data};
 use crate::send::Target;
 
 /// Finds out everything that the command line leaves open.
@@ -131,10 +131,6 @@ async fn from_cluster(args: &ProbeArgs) -> anyhow::Result<(Validated, Option<Str
     manifests.clusters.push(located(cluster));
     manifests.sources.push(located(source));
     Ok((validate(&manifests)?, url))
-}
-
-fn located<T>(object: T) -> Located<T> {
-    Located { file: None, object }
 }
 
 #[cfg(test)]

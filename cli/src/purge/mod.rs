@@ -21,7 +21,7 @@ use progress::Ticker;
 
 /// Deletes or counts, then prints a line for each identity.
 pub(crate) async fn run(args: PurgeArgs) -> anyhow::Result<ExitCode> {
-    let login = database::login(&args).await?;
+    let login = database::owner(&args).await?;
     let warehouse = Warehouse::connect(login).await.context("the database")?;
     let erasure = erasure(&args, &warehouse).await.map_err(explain)?;
     if erasure.identities.is_empty() {

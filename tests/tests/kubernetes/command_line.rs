@@ -1,4 +1,4 @@
-//! `trunkline status` and `trunkline probe` against a real cluster.
+//! `trunkline status`, `trunkline probe` and `trunkline schema` against a real cluster.
 
 use serde_json::Value;
 use trunkline_tests::kubernetes::{CommandLine, eventually};
@@ -143,4 +143,16 @@ async fn a_probe_through_the_ingress_finds_every_row() {
     assert_eq!(account["rows"]["found"], account["sent"]);
     let rows = site.count("segment.events").await;
     assert_eq!(Some(rows), account["sent"].as_i64());
+
+    // The database is found through the source, and without one through the only cluster.
+    for arguments in [
+        &["schema", "show", "-n", "probed-by-hand", "segment"][..],
+        &["schema", "show", "-n", "probed-by-hand"],
+    ] {
+        let shown = trunkline(&site).run(arguments).await;
+        assert!(
+            shown.starts_with("there are no relations beside events"),
+            "{shown}"
+        );
+    }
 }

@@ -32,6 +32,7 @@ mod overrides;
 mod poll;
 mod readers;
 mod relation;
+mod report;
 mod schema;
 mod settle;
 mod shape;
@@ -49,6 +50,7 @@ use subject::Subject;
 pub use casts::ColumnType;
 pub use overrides::ColumnOverride;
 pub use poll::{News, Relator};
+pub use report::{SchemaChange, ShownColumn, ShownRelation};
 pub use shaping::Shaping;
 
 pub(crate) use change::Definition;

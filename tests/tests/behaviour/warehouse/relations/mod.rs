@@ -1,5 +1,6 @@
 //! The relations for analysts: made of shapes that are noted here as ingesters do.
 
+mod command;
 mod growth;
 mod harness;
 mod layouts;
