@@ -12,8 +12,8 @@ const HEAD: &str = "\
 # Written by `trunkline dbt init`. To write it again, with what has come since:
 #   trunkline dbt init --database-url URL --only-sources --force
 #
-# Tests look at the rows of var('recent'), and warn: a sender may post an event twice, or one without
-# a messageId. The relations of single events are tested with `tracks`; `users` and `accounts` have one
+# Tests look at the rows of var('recent'), and warn: an event that came twice may be seen twice for some
+# minutes, and a sender may set no messageId. The relations of single events are tested with `tracks`; `users` and `accounts` have one
 # row for each id by what they are.
 version: 2
 
