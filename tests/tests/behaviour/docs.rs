@@ -81,7 +81,12 @@ impl Session {
     fn run_by(&self, interpreter: &str, option: &str, script: &str) -> Result<String, String> {
         let script = self.adapt(script);
         let programs = binary("trunkline").parent().unwrap().display().to_string();
-        let python = python_programs().display();
+        let needs_python = interpreter == "python3" || script.contains("dbt build");
+        let python = match python_programs() {
+            Some(folder) => folder.display().to_string(),
+            None if needs_python => return Ok(String::new()),
+            None => String::new(),
+        };
         let path = std::env::var("PATH").unwrap();
         let database: tokio_postgres::Config = self.database_url.parse().unwrap();
         let password = String::from_utf8_lossy(database.get_password().unwrap());
