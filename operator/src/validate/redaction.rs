@@ -9,11 +9,10 @@ use trunkline_crds::{self as crds, MAX_REDACTED_KEYS, MAX_REDACTED_PATHS, Webhoo
 use trunkline_model::names::SourceName;
 use trunkline_model::redaction::{RedactAction, RedactedPath, Redaction};
 use trunkline_model::request::BodyFormat;
-use trunkline_model::secret::SecretBytes;
 use trunkline_model::verification::SecretEncoding;
 
 use super::Unavailable;
-use super::verification::{find, oddity};
+use super::verification::Reference;
 use crate::manifests::{Located, Manifests};
 use crate::problem::{Collector, Problem};
 
@@ -48,14 +47,25 @@ pub(super) fn redaction(
     let needs_key = paths.iter().any(|it| it.action == RedactAction::Hash);
     // A key that is named is looked for although nothing needs it yet.
     let key = match &spec.redact_key {
-        Some(reference) => key(
-            name,
-            located,
-            reference,
-            manifests,
-            &mut redacted,
-            collector,
-        ),
+        Some(spec) => {
+            let reference = Reference {
+                field: "spec.redactKey.secretKeyRef".to_owned(),
+                to: &spec.secret_key_ref,
+                encoding: SecretEncoding::Raw,
+                when_empty: "the key is empty; enter one, such as openssl rand -hex 32 makes",
+            };
+            match reference.resolve(name, located, manifests, collector) {
+                None => None,
+                Some(Err(unavailable)) => {
+                    redacted.unavailable = Some(unavailable);
+                    None
+                }
+                Some(Ok((key, oddity))) => {
+                    redacted.warnings.extend(oddity);
+                    Some(key)
+                }
+            }
+        }
         None if needs_key => {
             collector.add(
                 "spec.redactKey",
@@ -124,54 +134,4 @@ fn key_fault(key: &str) -> Option<String> {
     is_number.then(|| {
         format!("{key:?} would be a place from the end, which is not redacted; use \"*\" for all")
     })
-}
-
-/// The key, where it is there; what `redacted` says of it else.
-fn key(
-    name: &SourceName,
-    located: &Located<WebhookSource>,
-    spec: &crds::RedactKey,
-    manifests: &Manifests,
-    redacted: &mut Redacted,
-    collector: &mut Collector<'_>,
-) -> Option<SecretBytes> {
-    let reference = &spec.secret_key_ref;
-    let field = |last: &str| format!("spec.redactKey.secretKeyRef.{last}");
-    let problem = |last: &str, message: String| Problem {
-        file: located.file.clone(),
-        object: format!("WebhookSource {name}"),
-        field: field(last),
-        message,
-    };
-    let object = (name.namespace().to_owned(), reference.name.clone());
-    if let Some(reason) = manifests.unreadable_secrets.get(&object) {
-        collector.add(
-            field("name"),
-            format!("the Secret {:?} cannot be read: {reason}", reference.name),
-        );
-        return None;
-    }
-    match find(name, manifests, reference) {
-        Err((reason, last, message)) => {
-            redacted.unavailable = Some(Unavailable {
-                reason,
-                problem: problem(last, message),
-            });
-            None
-        }
-        Ok(value) if value.expose().is_empty() => {
-            collector.add(
-                field("key"),
-                "the key is empty; enter one, such as openssl rand -hex 32 makes",
-            );
-            None
-        }
-        Ok(value) => {
-            let oddity = oddity(value, SecretEncoding::Raw);
-            redacted
-                .warnings
-                .extend(oddity.map(|it| problem("key", it)));
-            Some(value.clone())
-        }
-    }
 }

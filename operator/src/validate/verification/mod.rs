@@ -13,7 +13,7 @@ use super::Unavailable;
 use crate::manifests::{Located, Manifests};
 use crate::problem::{Collector, Problem};
 
-pub(super) use secrets::{find, oddity};
+pub(super) use secrets::Reference;
 
 pub(super) struct Verified {
     pub(super) verification: Verification,

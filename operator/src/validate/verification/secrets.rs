@@ -1,4 +1,4 @@
-//! The secrets that `spec.verification.secrets` refers to, and where others are found.
+//! The secrets that `spec.verification.secrets` refers to, and how any reference to one is resolved.
 //!
 //! Invariant: no message says anything of a value but its encoding and that it is short.
 
@@ -44,41 +44,19 @@ pub(super) fn resolve(
     let mut unusable = None;
     let mut warnings = Vec::new();
     for (index, secret) in references.iter().enumerate() {
-        let reference = &secret.secret_key_ref;
-        let field = |last: &str| format!("spec.verification.secrets[{index}].secretKeyRef.{last}");
-        let problem = |last: &str, message: String| Problem {
-            file: located.file.clone(),
-            object: format!("WebhookSource {name}"),
-            field: field(last),
-            message,
+        let reference = Reference {
+            field: format!("spec.verification.secrets[{index}].secretKeyRef"),
+            to: &secret.secret_key_ref,
+            encoding,
+            when_empty: "the secret is empty; enter the one of the sender",
         };
-        let object = (name.namespace().to_owned(), reference.name.clone());
-        if let Some(reason) = manifests.unreadable_secrets.get(&object) {
-            collector.add(
-                field("name"),
-                format!("the Secret {:?} cannot be read: {reason}", reference.name),
-            );
-            continue;
-        }
-        match find(name, manifests, reference).and_then(|value| decode(value, reference, encoding))
-        {
-            Err((reason, last, message)) => {
-                unusable = unusable.or(Some(Unavailable {
-                    reason,
-                    problem: problem(last, message),
-                }));
-            }
-            Ok(value) if value.expose().is_empty() => {
-                collector.add(
-                    field("key"),
-                    "the secret is empty; enter the one of the sender",
-                );
-            }
-            Ok(value) => {
-                let oddity = oddity(&value, encoding);
-                warnings.extend(oddity.map(|message| problem("key", message)));
+        match reference.resolve(name, located, manifests, collector) {
+            None => {}
+            Some(Err(unavailable)) => unusable = unusable.or(Some(unavailable)),
+            Some(Ok((value, oddity))) => {
+                warnings.extend(oddity);
                 secrets.push(NamedSecret {
-                    name: format!("{}/{}", reference.name, reference.key),
+                    name: format!("{}/{}", reference.to.name, reference.to.key),
                     value,
                     expires_at: None,
                 });
@@ -99,11 +77,71 @@ pub(super) fn resolve(
     })
 }
 
+/// A reference of a source to a value of a Secret.
+pub(in crate::validate) struct Reference<'a> {
+    /// Where it stands.
+    pub(in crate::validate) field: String,
+    pub(in crate::validate) to: &'a SecretKeyRef,
+    pub(in crate::validate) encoding: SecretEncoding,
+    /// What is said of a value that is empty.
+    pub(in crate::validate) when_empty: &'static str,
+}
+
+/// A value, decoded, with what is odd about it; or why there is none, for which its source is not
+/// served.
+pub(in crate::validate) type Value = Result<(SecretBytes, Option<Problem>), Unavailable>;
+
+impl Reference<'_> {
+    /// The value. None where the collector has been told what is wrong.
+    pub(in crate::validate) fn resolve(
+        &self,
+        name: &SourceName,
+        located: &Located<WebhookSource>,
+        manifests: &Manifests,
+        collector: &mut Collector<'_>,
+    ) -> Option<Value> {
+        let Self {
+            field,
+            to,
+            encoding,
+            when_empty,
+        } = self;
+        let problem = |last: &str, message: String| Problem {
+            file: located.file.clone(),
+            object: format!("WebhookSource {name}"),
+            field: format!("{field}.{last}"),
+            message,
+        };
+        let object = (name.namespace().to_owned(), to.name.clone());
+        if let Some(reason) = manifests.unreadable_secrets.get(&object) {
+            collector.add(
+                format!("{field}.name"),
+                format!("the Secret {:?} cannot be read: {reason}", to.name),
+            );
+            return None;
+        }
+        match find(name, manifests, to).and_then(|value| decode(value, to, *encoding)) {
+            Err((reason, last, message)) => Some(Err(Unavailable {
+                reason,
+                problem: problem(last, message),
+            })),
+            Ok(value) if value.expose().is_empty() => {
+                collector.add(format!("{field}.key"), *when_empty);
+                None
+            }
+            Ok(value) => {
+                let oddity = oddity(&value, *encoding).map(|message| problem("key", message));
+                Some(Ok((value, oddity)))
+            }
+        }
+    }
+}
+
 /// Why a secret cannot be used, the last part of its field, and what to do.
-pub(in crate::validate) type Unusable = (UnavailableReason, &'static str, String);
+type Unusable = (UnavailableReason, &'static str, String);
 
 /// The value that a source refers to.
-pub(in crate::validate) fn find<'a>(
+fn find<'a>(
     source: &SourceName,
     manifests: &'a Manifests,
     reference: &SecretKeyRef,
@@ -154,7 +192,7 @@ fn decode(
 }
 
 /// What is odd about a value, though it can be used.
-pub(in crate::validate) fn oddity(value: &SecretBytes, encoding: SecretEncoding) -> Option<String> {
+fn oddity(value: &SecretBytes, encoding: SecretEncoding) -> Option<String> {
     let value = value.expose();
     // Decoded keys are any bytes.
     if encoding == SecretEncoding::Raw && value.iter().any(u8::is_ascii_whitespace) {
