@@ -7,9 +7,6 @@
 /// What the name of such an index ends with. Before it stands the partition's name.
 pub const INDEX_SUFFIX: &str = "_message_id_key";
 
-/// The schema of the partitions.
-pub const SCHEMA: &str = "trunkline_data";
-
 /// Length of the longest `message_id` that such an index holds, in bytes: an entry has to fit into a
 /// third of a page. Longer ones are compared once their partition's time is over.
 pub const MAX_MESSAGE_ID_BYTES: usize = 512;

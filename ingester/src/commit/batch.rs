@@ -118,14 +118,13 @@ mod tests {
     use proptest::prelude::*;
     use tokio::sync::oneshot;
     use trunkline_model::verification::AuthScope;
-    use uuid::Uuid;
 
     use super::super::isolate::MAX_PROBES;
     use super::super::queue::Answer;
     use super::super::store::Stored;
     use super::*;
-    use crate::json::{ArrayRows, decode};
-    use crate::rows::{DeliveryFields, EncodedRows, RowEncoder};
+    use crate::rows::EncodedRows;
+    use crate::rows::testing::{self, DELIVERY};
 
     /// A database that refuses rows whose body is the string `poison`, but not a string that holds
     /// the text of one, and deliveries with a body `lost partition` in any form.
@@ -170,18 +169,7 @@ mod tests {
     }
 
     fn encode(body: &str) -> EncodedRows {
-        let delivery = DeliveryFields {
-            bucket: 1,
-            source: "a/b",
-            delivery_id: Uuid::nil(),
-            headers: None,
-            header_values: None,
-        };
-        let mut encoder = RowEncoder::new(delivery, body.len());
-        for element in decode(body.as_bytes(), ArrayRows::Elements).unwrap() {
-            encoder.push(&element, AuthScope::None);
-        }
-        encoder.finish()
+        testing::encode(DELIVERY, body, AuthScope::None)
     }
 
     fn deliver_bodies(

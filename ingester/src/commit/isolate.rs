@@ -85,7 +85,7 @@ async fn is_good(
     rows: &EncodedRows,
     range: &Range<usize>,
 ) -> Result<bool, StoreError> {
-    let tuples: Vec<_> = range.clone().map(|row| rows.range(row..row + 1)).collect();
+    let tuples: Vec<_> = rows.tuples().take(range.end).skip(range.start).collect();
     match store.probe(&tuples).await {
         Ok(()) => Ok(true),
         Err(StoreError::Rows(code)) if !code.code().starts_with("23") => Ok(false),

@@ -172,25 +172,18 @@ pub(super) fn numbers(answers: &[Vec<Option<String>>]) -> HashSet<usize> {
 #[cfg(test)]
 mod tests {
     use trunkline_model::verification::AuthScope;
-    use uuid::Uuid;
 
     use super::*;
-    use crate::json::{ArrayRows, decode};
-    use crate::rows::{DeliveryFields, RowEncoder};
+    use crate::rows::DeliveryFields;
+    use crate::rows::testing::{self, DELIVERY};
 
     fn encode(bucket: i32, body: &str) -> EncodedRows {
         let delivery = DeliveryFields {
             bucket,
             source: "a/it's",
-            delivery_id: Uuid::nil(),
-            headers: None,
-            header_values: None,
+            ..DELIVERY
         };
-        let mut encoder = RowEncoder::new(delivery, body.len());
-        for element in decode(body.as_bytes(), ArrayRows::Elements).unwrap() {
-            encoder.push(&element, AuthScope::None);
-        }
-        encoder.finish()
+        testing::encode(delivery, body, AuthScope::None)
     }
 
     fn marks(rows: Vec<(&[u8], Mark)>) -> Vec<Mark> {

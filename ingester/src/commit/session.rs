@@ -165,19 +165,14 @@ impl Session {
         tuples: &[&[u8]],
         until: Instant,
     ) -> Result<Reply, Trouble> {
-        let exchange = async {
-            let sql = self.statements.of(flight);
-            let reply = self.connection.copy(sql, tuples).await?;
-            self.settle(&reply).await?;
-            Ok(reply)
+        let fly = async |session: &mut Self| {
+            let sql = session.statements.of(flight);
+            session.connection.copy(sql, tuples).await
         };
-        match timeout_at(until, exchange).await {
-            Ok(Ok(reply)) => match &reply.error {
-                None => Ok(reply),
-                Some(error) => Err(Trouble::of(error)),
-            },
-            Ok(Err(failure)) => Err(lost(&failure).into()),
-            Err(_) => Err(self.give_up().into()),
+        let reply = self.exchange(until, fly).await?;
+        match &reply.error {
+            None => Ok(reply),
+            Some(error) => Err(Trouble::of(error)),
         }
     }
 
@@ -187,28 +182,36 @@ impl Session {
         questions: &str,
         until: Instant,
     ) -> Result<Option<HashSet<usize>>, StoreError> {
+        let ask = async |session: &mut Self| session.connection.query(&asking(questions)).await;
+        let reply = self.exchange(until, ask).await?;
+        match reply.error {
+            None => Ok(Some(repeats::numbers(&reply.rows))),
+            Some(error) => {
+                tracing::warn!(%error, "cannot ask which rows repeat others");
+                Ok(None)
+            }
+        }
+    }
+
+    /// One exchange within the deadline of a commit, whose errors of the server are in the reply, and
+    /// the end of what it leaves behind. What runs after the deadline is cancelled.
+    async fn exchange(
+        &mut self,
+        until: Instant,
+        talk: impl AsyncFnOnce(&mut Self) -> Result<Reply, Failure>,
+    ) -> Result<Reply, StoreError> {
         let exchange = async {
-            let reply = self.connection.query(&asking(questions)).await?;
+            let reply = talk(self).await?;
             self.settle(&reply).await?;
             Ok(reply)
         };
         match timeout_at(until, exchange).await {
-            Ok(Ok(reply)) => match &reply.error {
-                None => Ok(Some(repeats::numbers(&reply.rows))),
-                Some(error) => {
-                    tracing::warn!(%error, "cannot ask which rows repeat others");
-                    Ok(None)
-                }
-            },
-            Ok(Err(failure)) => Err(lost(&failure)),
-            Err(_) => Err(self.give_up()),
+            Ok(done) => done.map_err(|failure| lost(&failure)),
+            Err(_) => {
+                tokio::spawn(self.cancel.clone().cancel());
+                Err(lost(&Failure::Deadline(COMMIT_DEADLINE)))
+            }
         }
-    }
-
-    /// After a deadline: what runs is cancelled, and the session not used again.
-    fn give_up(&self) -> StoreError {
-        tokio::spawn(self.cancel.clone().cancel());
-        lost(&Failure::Deadline(COMMIT_DEADLINE))
     }
 
     /// Commits rows of which some may repeat others, with marks.

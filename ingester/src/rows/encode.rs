@@ -181,7 +181,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::json::{ArrayRows, decode};
+    use crate::rows::testing;
 
     const DELIVERY: DeliveryFields<'_> = DeliveryFields {
         bucket: 7,
@@ -192,11 +192,7 @@ mod tests {
     };
 
     fn encode(body: &str, scope: AuthScope) -> EncodedRows {
-        let mut encoder = RowEncoder::new(DELIVERY, body.len());
-        for element in decode(body.as_bytes(), ArrayRows::Elements).unwrap() {
-            encoder.push(&element, scope);
-        }
-        encoder.finish()
+        testing::encode(DELIVERY, body, scope)
     }
 
     /// The fields of a row as a server reads them, independent of the encoder's own reader.

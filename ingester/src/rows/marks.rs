@@ -136,25 +136,13 @@ impl<'a> Message<'a> {
 #[cfg(test)]
 mod tests {
     use trunkline_model::verification::AuthScope;
-    use uuid::Uuid;
 
     use super::*;
-    use crate::json::{ArrayRows, decode};
-    use crate::rows::{DeliveryFields, EncodedRows, RowEncoder, copy_statement};
+    use crate::rows::testing::{self, DELIVERY};
+    use crate::rows::{EncodedRows, copy_statement};
 
     fn encode(body: &str) -> EncodedRows {
-        let delivery = DeliveryFields {
-            bucket: 7,
-            source: "default/segment",
-            delivery_id: Uuid::nil(),
-            headers: None,
-            header_values: None,
-        };
-        let mut encoder = RowEncoder::new(delivery, body.len());
-        for element in decode(body.as_bytes(), ArrayRows::Elements).unwrap() {
-            encoder.push(&element, AuthScope::None);
-        }
-        encoder.finish()
+        testing::encode(DELIVERY, body, AuthScope::None)
     }
 
     #[test]

@@ -9,6 +9,8 @@
 mod encode;
 mod marks;
 mod quarantine;
+#[cfg(test)]
+pub(crate) mod testing;
 mod tuple;
 
 use std::ops::Range;
@@ -85,8 +87,7 @@ impl EncodedRows {
             source: self.source,
             ..Self::default()
         };
-        for index in 0..self.len() {
-            let tuple = self.range(index..index + 1);
+        for (index, tuple) in self.tuples().enumerate() {
             if is_bad(index) {
                 rows.push(&quarantine(tuple));
             } else {

@@ -42,25 +42,17 @@ fn json_string(text: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use trunkline_model::verification::AuthScope;
-    use uuid::Uuid;
 
     use super::*;
-    use crate::json::{ArrayRows, decode};
-    use crate::rows::{DeliveryFields, EncodedRows, RowEncoder};
+    use crate::rows::testing::{self, DELIVERY};
+    use crate::rows::{DeliveryFields, EncodedRows};
 
     fn encode(body: &str) -> EncodedRows {
         let delivery = DeliveryFields {
-            bucket: 1,
-            source: "default/segment",
-            delivery_id: Uuid::nil(),
             headers: Some("{}"),
-            header_values: None,
+            ..DELIVERY
         };
-        let mut encoder = RowEncoder::new(delivery, body.len());
-        for element in decode(body.as_bytes(), ArrayRows::Elements).unwrap() {
-            encoder.push(&element, AuthScope::None);
-        }
-        encoder.finish()
+        testing::encode(delivery, body, AuthScope::None)
     }
 
     fn field(row: &[u8], column: Column) -> Option<Vec<u8>> {

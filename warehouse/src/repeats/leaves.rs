@@ -2,9 +2,9 @@
 
 use tokio_postgres::Client;
 use trunkline_model::names::quote_literal;
-use trunkline_model::repeats::{INDEX_SUFFIX, SCHEMA};
+use trunkline_model::repeats::INDEX_SUFFIX;
 
-use super::LOOK_BACK;
+use super::{LOOK_BACK, SCHEMA};
 use crate::apply::{column, field, read};
 use crate::catalog::LEAF_BOUNDS;
 use crate::error::Error;

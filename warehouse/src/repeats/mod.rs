@@ -19,7 +19,7 @@
 mod leaves;
 mod settle;
 
-use trunkline_model::repeats::{FUNCTION, INDEX_SUFFIX, MAX_MESSAGE_ID_BYTES, SCHEMA};
+use trunkline_model::repeats::{FUNCTION, INDEX_SUFFIX, MAX_MESSAGE_ID_BYTES};
 
 use crate::catalog::LEAF_BOUNDS;
 use crate::partitions::own;
@@ -30,6 +30,9 @@ pub(crate) use settle::settle;
 /// How far apart two rows of one message may be. Segment repeats for four hours; the rest is for
 /// senders that try for a day.
 const LOOK_BACK: &str = "26 hours";
+
+/// The schema of the partitions.
+const SCHEMA: &str = "trunkline_data";
 
 /// The arguments of [`FUNCTION`], as `to_regprocedure` and GRANT want them.
 const ARGUMENTS: &str = "(integer, text[], text[])";
