@@ -46,35 +46,46 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Does all that is due, and says what it did.
 pub(crate) async fn upkeep(client: &Client, owner: &Target) -> Result<Report, Error> {
-    let connected = connection::open(owner).await?;
     let (mut report, mut failure) = (Report::default(), None);
     // First, since a row that is marked is one to freeze.
-    match repeats::settle(client, &connected).await {
+    match repeats::settle(client, owner).await {
         Ok(settled) => report.absorb(settled),
         Err(error) if error.is_local() => failure = Some(error),
         Err(error) => return Err(error),
     }
     let closed = closed(client).await?;
     let unknown = unknown(client).await?;
+    if closed.is_empty() && unknown.is_empty() {
+        return failure.map_or(Ok(report), Err);
+    }
+    let connected = connection::open(owner).await?;
     for table in closed {
         let doing = format!("freeze {table}");
         let sql = format!("VACUUM (FREEZE, ANALYZE, TRUNCATE FALSE) {table}");
-        let begun = Instant::now();
-        let outcome = match run_long(&connected, &doing, &sql).await {
-            Ok(Outcome::Done) => run(client, &record(&table)).await,
-            outcome => outcome,
+        let freeze = async {
+            match run_long(&connected, &doing, &sql).await {
+                Ok(Outcome::Done) => run(client, &record(&table)).await,
+                outcome => outcome,
+            }
         };
-        sleep(begun.elapsed().min(LONGEST_PAUSE)).await;
+        let outcome = then_pause(freeze).await;
         note(&mut report, &mut failure, doing, outcome)?;
     }
     for table in unknown {
         let doing = format!("analyze {table}");
-        let begun = Instant::now();
-        let outcome = run_long(&connected, &doing, &format!("ANALYZE {table}")).await;
-        sleep(begun.elapsed().min(LONGEST_PAUSE)).await;
+        let sql = format!("ANALYZE {table}");
+        let outcome = then_pause(run_long(&connected, &doing, &sql)).await;
         note(&mut report, &mut failure, doing, outcome)?;
     }
     failure.map_or(Ok(report), Err)
+}
+
+/// Does the work on one table, and pauses.
+async fn then_pause<T>(work: impl Future<Output = T>) -> T {
+    let begun = Instant::now();
+    let done = work.await;
+    sleep(begun.elapsed().min(LONGEST_PAUSE)).await;
+    done
 }
 
 /// Keeps what became of one table; only what concerns all of them ends the work.

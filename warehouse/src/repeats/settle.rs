@@ -9,11 +9,12 @@
 
 use tokio_postgres::Client;
 use trunkline_model::names::quote_literal;
-use trunkline_pgconn::Connected;
+use trunkline_pgconn::Target;
 
 use super::leaves::{self, Leaf, unsettled};
 use super::{LOOK_BACK, index_ahead, indexed};
 use crate::apply::{run, run_long};
+use crate::connection;
 use crate::error::Error;
 use crate::partitions::bucket_table;
 use crate::step::{Outcome, PendingReason, PendingStep, Report};
@@ -26,8 +27,8 @@ struct Task {
     sql: String,
 }
 
-/// Settles what is due, and says of what. `connected` is a connection that it has for itself.
-pub(crate) async fn settle(client: &Client, connected: &Connected) -> Result<Report, Error> {
+/// Settles what is due, and says of what; by a connection of its own where something is.
+pub(crate) async fn settle(client: &Client, owner: &Target) -> Result<Report, Error> {
     let (mut report, mut failure) = (Report::default(), None);
     let mut leaves = leaves::leaves(client).await?;
     for leaf in leaves
@@ -43,15 +44,16 @@ pub(crate) async fn settle(client: &Client, connected: &Connected) -> Result<Rep
     }
     let stragglers = leaves.iter().filter(|leaf| leaf.has_unsettled);
     let mut tasks: Vec<_> = stragglers.map(settle_unsettled).collect();
-    loop {
-        tasks.extend(leaves.iter().filter_map(|leaf| comparison(leaf, &leaves)));
-        if tasks.is_empty() {
-            break;
-        }
+    tasks.extend(comparisons(&leaves));
+    if tasks.is_empty() {
+        return failure.map_or(Ok(report), Err);
+    }
+    let connected = connection::open(owner).await?;
+    while !tasks.is_empty() {
         let before = report.pending.len();
         for Task { what, sql } in tasks.drain(..) {
             let sql = format!("SET LOCAL search_path = ''; {sql}");
-            match run_long(connected, &what, &sql).await {
+            match run_long(&connected, &what, &sql).await {
                 Ok(Outcome::Locked) => report.pending.push(PendingStep {
                     step: what,
                     reason: PendingReason::Locked,
@@ -66,8 +68,14 @@ pub(crate) async fn settle(client: &Client, connected: &Connected) -> Result<Rep
             break;
         }
         leaves = leaves::leaves(client).await?;
+        tasks.extend(comparisons(&leaves));
     }
     failure.map_or(Ok(report), Err)
+}
+
+/// The next slice of each leaf.
+fn comparisons(leaves: &[Leaf]) -> impl Iterator<Item = Task> {
+    leaves.iter().filter_map(|leaf| comparison(leaf, leaves))
 }
 
 /// How the next slice of a leaf is compared, if that can be now and is of use.
