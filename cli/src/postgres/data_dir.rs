@@ -41,8 +41,7 @@ pub(crate) struct DataDir {
     /// Where this start's lines begin in the log.
     log_start: u64,
     temporary: Option<TempDir>,
-    /// Held open for its lock, which the system drops with the process.
-    _lock: File,
+    _lock: FolderLock,
 }
 
 /// What a client needs beside the address, kept across starts.
@@ -96,7 +95,7 @@ impl DataDir {
         )))?;
         let account = Account::for_directory(&path)?;
         account.check_reachable(&path)?;
-        let lock = lock(&path)?;
+        let lock = FolderLock::take(&path)?;
         let pgpass = path.join(PGPASS);
         let credentials = if pgpass.exists() {
             Credentials::read(&pgpass)?
@@ -266,14 +265,29 @@ pub(crate) fn write_private(path: &Path, text: &str, account: &Account) -> Resul
     account.own(path)
 }
 
-/// Takes the lock on the folder itself, so that no lock file can be deleted under it.
-fn lock(path: &Path) -> Result<File, Error> {
-    let failed = || Error::io(format!("locking data directory {}", path.display()));
-    let folder = File::open(path).map_err(failed())?;
-    match folder.try_lock() {
-        Ok(()) => Ok(folder),
-        Err(TryLockError::WouldBlock) => Err(Error::InUse(path.to_owned())),
-        Err(TryLockError::Error(error)) => Err(failed()(error)),
+/// The lock on the folder itself, so that no lock file can be deleted under it. The system drops it
+/// with the process.
+#[derive(Debug)]
+struct FolderLock(File);
+
+impl FolderLock {
+    fn take(path: &Path) -> Result<Self, Error> {
+        let failed = || Error::io(format!("locking data directory {}", path.display()));
+        let folder = File::open(path).map_err(failed())?;
+        match folder.try_lock() {
+            Ok(()) => Ok(Self(folder)),
+            Err(TryLockError::WouldBlock) => Err(Error::InUse(path.to_owned())),
+            Err(TryLockError::Error(error)) => Err(failed()(error)),
+        }
+    }
+}
+
+impl Drop for FolderLock {
+    /// Closing the file is not enough: the lock lasts as long as any copy of its descriptor, and a
+    /// child that another thread has just forked has one until it executes its program.
+    fn drop(&mut self) {
+        // What fails here is released with the process.
+        let _ = self.0.unlock();
     }
 }
 
@@ -346,6 +360,19 @@ mod tests {
                 "{text:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_copy_of_the_lock_in_a_child_that_was_just_forked_holds_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = FolderLock::take(dir.path()).unwrap();
+        assert!(matches!(
+            FolderLock::take(dir.path()),
+            Err(Error::InUse(_))
+        ));
+        let _of_the_child = held.0.try_clone().unwrap();
+        drop(held);
+        FolderLock::take(dir.path()).unwrap();
     }
 
     #[test]
