@@ -1,6 +1,7 @@
 //! `make bench`: runs the receivers in turn against one PostgreSQL and compares them.
 
 mod neighbour;
+mod news;
 mod pool;
 mod receiver;
 mod scenario;
@@ -83,6 +84,10 @@ async fn main() -> anyhow::Result<()> {
         !asks(Scenario::Changes) || asks(Scenario::Calm),
         "--scenarios: changes needs calm, which says what the machine does by itself"
     );
+    anyhow::ensure!(
+        !asks(Scenario::News) || arguments.receivers == [Kind::Layout],
+        "--scenarios: news needs --receivers layout, since no other has relations for analysts"
+    );
     let mut scenarios = arguments.scenarios.clone();
     scenarios.sort_unstable();
     scenarios.dedup();
@@ -121,10 +126,11 @@ async fn main() -> anyhow::Result<()> {
                     } else {
                         arguments.seconds
                     }),
-                    rate: scenario
-                        .is_paced()
-                        .then(|| full_rates.get(receiver.name()).map(|rate: &f64| rate / 2.0))
-                        .flatten(),
+                    rate: if scenario.is_paced() {
+                        full_rates.get(receiver.name()).map(|rate: &f64| rate / 2.0)
+                    } else {
+                        scenario.own_rate()
+                    },
                     programs: &programs,
                 };
                 let run = plan.run(&station, &pool).await?;
@@ -151,6 +157,7 @@ async fn main() -> anyhow::Result<()> {
         summary::table(&runs),
         summary::ratios(&runs)
     ));
+    say(&summary::news(&runs));
     let stalls = summary::stalls(&runs);
     say(&stalls.text);
     anyhow::ensure!(

@@ -9,6 +9,7 @@ use serde::Serialize;
 use trunkline_bench::process::{cpu_of_tree, load_average, memory};
 
 use crate::neighbour::change;
+use crate::news::watch;
 use crate::pool::Pool;
 use crate::receiver::{Kind, Programs, Receiver};
 use crate::sender::{Load, send};
@@ -17,6 +18,9 @@ use crate::station::{SOURCES, Station};
 
 /// Sent before each run and not measured.
 const WARM_UP: Duration = Duration::from_millis(500);
+
+/// Beside which new events are to be found soon.
+const NEWS_EVENTS_PER_SECOND: f64 = 20_000.0;
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
@@ -36,6 +40,8 @@ pub(crate) enum Scenario {
     Calm,
     /// As calm, while partitions and sources are made and dropped and views are replaced
     Changes,
+    /// 20,000 events/s in batches of 20, and events with new names: when an analyst finds them
+    News,
 }
 
 impl Scenario {
@@ -49,6 +55,7 @@ impl Scenario {
             Self::Batches => "batches",
             Self::Calm => "calm",
             Self::Changes => "changes",
+            Self::News => "news",
         }
     }
 
@@ -62,17 +69,23 @@ impl Scenario {
         matches!(self, Self::Calm | Self::Changes)
     }
 
+    /// Requests a second, where the scenario says it and not what full load reached.
+    pub(crate) fn own_rate(self) -> Option<f64> {
+        (self == Self::News).then(|| NEWS_EVENTS_PER_SECOND / self.batch() as f64)
+    }
+
     fn connections(self) -> usize {
         match self {
             Self::Full | Self::Half | Self::Sources | Self::Calm | Self::Changes => 256,
             Self::One => 1,
-            Self::Batches => 16,
+            Self::Batches | Self::News => 16,
         }
     }
 
     fn batch(self) -> usize {
         match self {
             Self::Batches => 100,
+            Self::News => 20,
             _ => 1,
         }
     }
@@ -116,6 +129,9 @@ pub(crate) struct Run {
     /// What was changed in the database meanwhile.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) changes: Vec<Change>,
+    /// After how many milliseconds new events were found in relations of their own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) found_ms: Vec<f64>,
 }
 
 /// What to run and how.
@@ -139,7 +155,7 @@ impl Plan<'_> {
         let idle = memory(receiver.pid())?.now;
         let load = Load {
             address: receiver.address,
-            paths: station.paths(self.scenario.sources()),
+            paths: station.paths(self.receiver, self.scenario.sources())?,
             connections: self.scenario.connections(),
             batch: self.scenario.batch(),
             rate: self.rate,
@@ -160,15 +176,23 @@ impl Plan<'_> {
                 Ok(Vec::new())
             }
         };
-        let (sent, changes) = tokio::join!(send(load, pool), changing);
-        let sent = sent?;
+        let looking = async {
+            if self.scenario == Scenario::News {
+                let source = station.related()?.first().context("a source")?;
+                watch(station, source, receiver.address, self.duration).await
+            } else {
+                Ok(Vec::new())
+            }
+        };
+        let (sent, changes, found) = tokio::join!(send(load, pool), changing, looking);
+        let (sent, found_ms) = (sent?, found?);
         let changes: Vec<_> = changes?
             .iter()
             .map(|change| change.since(sent.start))
             .collect();
         let after = cpu()?;
         let rows = station.rows().await?;
-        let acknowledged = warm_up.events + sent.events;
+        let acknowledged = warm_up.events + sent.events + found_ms.len() as u64;
         ensure!(
             rows == acknowledged,
             "{}: {acknowledged} events were acknowledged, and {rows} are in the database",
@@ -203,6 +227,7 @@ impl Plan<'_> {
                 .is_watched()
                 .then(|| stalls(sent.waits, &changes)),
             changes,
+            found_ms,
         })
     }
 }

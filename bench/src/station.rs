@@ -7,6 +7,8 @@ use tempfile::TempDir;
 use trunkline_bench::routes::{Routes, Source};
 use trunkline_tests::{ConfigDir, Database, SourceDraft};
 
+use crate::receiver::Kind;
+
 /// The shared secret of every source.
 pub(crate) const SECRET: &str = "the shared secret of the benchmark";
 
@@ -42,6 +44,12 @@ impl Log {
     }
 }
 
+/// Sources that have relations for analysts.
+struct Related {
+    drafts: Vec<SourceDraft>,
+    config: ConfigDir,
+}
+
 /// A running server with [`SOURCES`] sources.
 pub(crate) struct Station {
     pub(crate) database: Database,
@@ -49,9 +57,8 @@ pub(crate) struct Station {
     config: ConfigDir,
     /// The same, except that shapes are noted.
     noting: ConfigDir,
-    /// The same sources with partitions that tell repeats, as those have whose `warehouse.layout` is
-    /// Segment's.
-    layout: Option<ConfigDir>,
+    /// As many whose `warehouse.layout` is Segment's.
+    layout: Option<Related>,
     folder: TempDir,
 }
 
@@ -81,18 +88,16 @@ impl Station {
             draft.settings.notes_shapes = true;
         }
         let layout = if has_layout {
-            let mut stored: Vec<_> = (0..SOURCES)
+            let mut drafts: Vec<_> = (0..SOURCES)
                 .map(|number| SourceDraft::segment(&format!("layout-{number}"), &[SECRET]))
                 .collect();
-            for draft in &mut stored {
+            for draft in &mut drafts {
+                draft.settings.include_headers.allow = vec!["user-agent".to_owned()];
                 draft.settings.notes_shapes = true;
             }
-            database.provision(&ConfigDir::cluster(), &mut stored).await;
-            let mut drafts = noting.clone();
-            for (draft, stored) in drafts.iter_mut().zip(&stored) {
-                draft.settings.bucket = stored.settings.bucket;
-            }
-            Some(config(&drafts))
+            database.provision(&ConfigDir::cluster(), &mut drafts).await;
+            let config = config(&drafts);
+            Some(Related { drafts, config })
         } else {
             None
         };
@@ -144,13 +149,19 @@ impl Station {
         self.clear().await
     }
 
-    /// Where the first `count` sources are posted to.
-    pub(crate) fn paths(&self, count: usize) -> Vec<String> {
-        self.drafts
-            .iter()
-            .take(count)
-            .map(SourceDraft::path)
-            .collect()
+    /// Where the first `count` sources of a receiver are posted to.
+    pub(crate) fn paths(&self, receiver: Kind, count: usize) -> anyhow::Result<Vec<String>> {
+        let drafts = match receiver {
+            Kind::Layout => self.related()?,
+            _ => &self.drafts,
+        };
+        Ok(drafts.iter().take(count).map(SourceDraft::path).collect())
+    }
+
+    /// Those that have relations for analysts.
+    pub(crate) fn related(&self) -> anyhow::Result<&[SourceDraft]> {
+        let layout = self.layout.as_ref();
+        Ok(&layout.context("sources with a layout")?.drafts)
     }
 
     /// All sources.
@@ -171,7 +182,7 @@ impl Station {
     /// The configuration directory of an ingester whose sources have relations for analysts.
     pub(crate) fn layout_config_dir(&self) -> anyhow::Result<&Path> {
         let layout = self.layout.as_ref();
-        Ok(layout.context("sources with a layout")?.path())
+        Ok(layout.context("sources with a layout")?.config.path())
     }
 
     /// The file of [`Routes`].

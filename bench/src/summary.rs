@@ -85,6 +85,25 @@ pub(crate) fn ratios(runs: &[Run]) -> String {
     text
 }
 
+/// How soon new events were found.
+pub(crate) fn news(runs: &[Run]) -> String {
+    let mut text = String::new();
+    for run in runs.iter().filter(|run| !run.found_ms.is_empty()) {
+        let slowest = run.found_ms.iter().copied().fold(0.0, f64::max);
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{:>3}  {} new events beside {:.0} events/s: found after {:.0} ms, the slowest after \
+             {slowest:.0} ms",
+            run.pair,
+            run.found_ms.len(),
+            run.events_per_second,
+            median(run.found_ms.iter().copied()),
+        );
+    }
+    text
+}
+
 /// Stalls of a run that are printed; the results have all of them.
 const SHOWN: usize = 20;
 
@@ -209,6 +228,7 @@ mod tests {
             load_average: 0.0,
             stalls: None,
             changes: Vec::new(),
+            found_ms: Vec::new(),
         }
     }
 

@@ -366,10 +366,7 @@ mod tests {
     fn a_copy_of_the_lock_in_a_child_that_was_just_forked_holds_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let held = FolderLock::take(dir.path()).unwrap();
-        assert!(matches!(
-            FolderLock::take(dir.path()),
-            Err(Error::InUse(_))
-        ));
+        assert!(matches!(FolderLock::take(dir.path()), Err(Error::InUse(_))));
         let _of_the_child = held.0.try_clone().unwrap();
         drop(held);
         FolderLock::take(dir.path()).unwrap();

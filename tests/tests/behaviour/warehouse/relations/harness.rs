@@ -9,10 +9,10 @@ use trunkline_ingester::json::Timestamp;
 use trunkline_model::names::quote_literal;
 use trunkline_warehouse::{DesiredSource, News, Relator, WarehouseLayout};
 
-pub(super) use super::super::harness::*;
+pub(crate) use super::super::harness::*;
 
 /// The source `default/<name>` with relations.
-pub(super) fn related(name: &str, layout: WarehouseLayout) -> DesiredSource {
+pub(crate) fn related(name: &str, layout: WarehouseLayout) -> DesiredSource {
     DesiredSource {
         layout: Some(layout),
         ..source(name)
@@ -20,21 +20,21 @@ pub(super) fn related(name: &str, layout: WarehouseLayout) -> DesiredSource {
 }
 
 /// With Segment's.
-pub(super) fn shop() -> DesiredSource {
+pub(crate) fn shop() -> DesiredSource {
     related("shop", WarehouseLayout::Segment)
 }
 
-pub(super) async fn relator(database: &Database) -> Relator {
+pub(crate) async fn relator(database: &Database) -> Relator {
     Relator::new(database.warehouse().await)
 }
 
 /// Looks once at the news of `default/main`.
-pub(super) async fn poll(relator: &mut Relator) -> News {
+pub(crate) async fn poll(relator: &mut Relator) -> News {
     relator.poll(&cluster("default/main")).await.unwrap()
 }
 
 /// Looks until there is nothing new.
-pub(super) async fn settle(relator: &mut Relator, client: &Client) {
+pub(crate) async fn settle(relator: &mut Relator, client: &Client) {
     let news = "SELECT count(*) FROM trunkline.shapes WHERE handled_at IS NULL";
     // For ten thousand names on a machine that does other things too.
     let deadline = Instant::now() + Duration::from_secs(300);
@@ -49,7 +49,7 @@ pub(super) async fn settle(relator: &mut Relator, client: &Client) {
 }
 
 /// Notes a shape, as an ingester does.
-pub(super) async fn note(
+pub(crate) async fn note(
     client: &Client,
     source: &str,
     call: &str,
@@ -71,7 +71,7 @@ pub(super) async fn note(
 }
 
 /// Stores an event of `default/<schema>` now, and notes what is in it.
-pub(super) async fn send(client: &Client, bucket: i32, schema: &str, body: &Value) {
+pub(crate) async fn send(client: &Client, bucket: i32, schema: &str, body: &Value) {
     let source = format!("default/{schema}");
     let text = |key: &str| body[key].as_str().map(quote_literal);
     let text = |key: &str| text(key).unwrap_or_else(|| "NULL".to_owned());
@@ -134,7 +134,7 @@ fn leaves_of(value: &Value, path: Vec<String>, leaves: &mut Vec<(Vec<String>, &'
 }
 
 /// The columns of a relation that were made of what was sent: `name type`.
-pub(super) async fn columns(client: &Client, relation: &str) -> Vec<String> {
+pub(crate) async fn columns(client: &Client, relation: &str) -> Vec<String> {
     let sql = format!(
         "SELECT attname || ' ' || format_type(atttypid, NULL) FROM pg_attribute \
          WHERE attrelid = 'shop.{relation}'::regclass AND attnum > 0 \
