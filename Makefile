@@ -90,6 +90,16 @@ capacity: ## what a database pays for many sources, dedicated and shared (long; 
 	cargo build --release --locked -p trunkline-bench --bin trunkline-capacity
 	$(TARGET_DIR)/release/trunkline-capacity $(CAPACITY)
 
+# 1,000,000 events of 10 days show within minutes where it is slow.
+EVENTS ?= 10000000
+DAYS ?= 30
+
+.PHONY: reading
+reading: ## what analysts wait for, beside typed tables made by hand (long; EVENTS=1000000 DAYS=10 to try)
+	@scripts/install
+	cargo build --release --locked -p trunkline-bench --bin trunkline-reading
+	$(TARGET_DIR)/release/trunkline-reading --events $(EVENTS) --days $(DAYS) $(READING)
+
 # Seconds of each of its two windows.
 STALL_SECONDS ?= 300
 

@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use trunkline_bench::figures::median;
+
 use crate::receiver::Kind;
 use crate::scenario::{Run, Scenario};
 use crate::stalls::{Stall, distribution, longest_first, to_blame};
@@ -191,18 +193,6 @@ fn spread(values: &[f64]) -> String {
     format!("{middle:.2} ({lowest:.2} to {highest:.2})")
 }
 
-/// The middle value, or the mean of the two in the middle; NaN of nothing.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<_> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let upper = values.len() / 2;
-    match (values.get(upper), values.len() % 2) {
-        (Some(middle), 1) => *middle,
-        (Some(above), _) => f64::midpoint(*above, values[upper - 1]),
-        (None, _) => f64::NAN,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,12 +270,5 @@ mod tests {
         assert_eq!(blamed.len(), 1);
         assert!(blamed[0].contains("the slowest 211 ms"), "{}", blamed[0]);
         assert!(blamed[0].ends_with("during retention"), "{}", blamed[0]);
-    }
-
-    #[test]
-    fn the_median_of_an_even_count_lies_between() {
-        assert_eq!(median([4.0, 1.0, 3.0, 2.0].into_iter()), 2.5);
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
-        assert!(median([].into_iter()).is_nan());
     }
 }

@@ -1,6 +1,7 @@
 //! What was found, as a table of Markdown.
 
 use serde::Serialize;
+use trunkline_bench::figures::median;
 use trunkline_warehouse::Storage;
 
 use crate::backup::Backup;
@@ -36,13 +37,8 @@ impl Findings {
     }
 
     fn median(&self, value: impl Fn(&Run) -> f64) -> f64 {
-        median(self.runs.iter().map(value).collect())
+        median(self.runs.iter().map(value))
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// One line for each database.
@@ -79,15 +75,4 @@ pub(crate) fn table(findings: &[Findings]) -> String {
         )
     }));
     lines.join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_middle_one() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
-        assert!(median(Vec::new()).is_nan());
-    }
 }
