@@ -10,7 +10,15 @@ fn every_question_has_the_same_answer_of_the_relations_and_of_the_typed_tables()
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("findings.jsonl");
     let output = Command::new(env!("CARGO_BIN_EXE_trunkline-reading"))
-        .args(["--events", "6000", "--days", "3", "--runs", "1"])
+        .args([
+            "--events",
+            "6000",
+            "--days",
+            "3",
+            "--runs",
+            "1",
+            "--indexes",
+        ])
         .args(["--set", "shared_buffers=64MB", "--out"])
         .arg(&file)
         .output()
@@ -26,7 +34,8 @@ fn every_question_has_the_same_answer_of_the_relations_and_of_the_typed_tables()
     assert!(bytes("bytes_per_event") > 1_000.0, "{subject}");
     assert!(bytes("typed_bytes_per_event") > 100.0, "{subject}");
 
-    let findings: Vec<Value> = lines.collect();
+    let (findings, costs): (Vec<Value>, Vec<Value>) =
+        lines.partition(|line: &Value| line["query"].is_string());
     let names: Vec<_> = findings
         .iter()
         .map(|it| it["query"].as_str().unwrap())
@@ -48,6 +57,23 @@ fn every_question_has_the_same_answer_of_the_relations_and_of_the_typed_tables()
         for side in ["relations_ms", "typed_ms"] {
             assert!(finding[side][0].as_f64().unwrap() > 0.0, "{finding}");
         }
+    }
+    let indexes: Vec<_> = costs
+        .iter()
+        .map(|it| it["index"].as_str().unwrap())
+        .collect();
+    let all = [
+        "none",
+        "MessageId",
+        "UserId",
+        "AnonymousId",
+        "Event",
+        "Body",
+    ];
+    assert_eq!(indexes, all);
+    for cost in &costs[1..] {
+        let bytes = |of: &Value| of["index_bytes"].as_f64().unwrap();
+        assert!(bytes(cost) > bytes(&costs[0]), "{cost}");
     }
     let table = String::from_utf8_lossy(&output.stdout);
     assert!(table.contains("| one user |"), "{table}");

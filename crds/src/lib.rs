@@ -32,8 +32,8 @@ pub use redaction::{MAX_REDACTED_KEYS, MAX_REDACTED_PATHS, RedactAction, RedactK
 pub use reference::{CaSecretRef, SecretRef};
 pub use source::{
     Body, BodyFormat, ClusterRef, Cors, DeletionPolicy, HeaderColumn, IncludeHeaders, MAX_RATE,
-    PartitionBy, RequestMethod, SourceLimits, Storage, WebhookSource, WebhookSourceSpec,
-    WebhookSourceStatus,
+    PartitionBy, PartitionIndex, RequestMethod, SourceLimits, Storage, WebhookSource,
+    WebhookSourceSpec, WebhookSourceStatus,
 };
 pub use verification::{
     BasicVerification, HmacAlgorithm, HmacVerification, NoVerification, SecretEncoding,

@@ -84,6 +84,19 @@ use crate::warehouse::SourceWarehouse;
          the partitions; create another source with the new partitionBy"
     ),
     validation = Rule::new(
+        "!has(self.indexes) || self.indexes.size() == 0 || self.storage == 'Dedicated'"
+    ).message(
+        "indexes are of partitions that are this source's alone; remove them, or create another \
+         source with storage: Dedicated"
+    ),
+    validation = Rule::new(
+        "!has(self.indexes) || self.indexes.size() == 0 || \
+         !(self.body.format in ['Text', 'Bytes'])"
+    ).message(
+        "indexes are made of what is in JSON; set body.format to Json, JsonArray or Form, or remove \
+         indexes"
+    ),
+    validation = Rule::new(
         "!has(self.warehouse) || self.warehouse.layout == 'none' || \
          self.body.format in ['Json', 'JsonArray']"
     ).message(
@@ -211,6 +224,13 @@ pub struct WebhookSourceSpec {
     /// with `Shared`.
     #[serde(default)]
     pub storage: Storage,
+    /// What each of its partitions is indexed by, besides the time. Each index makes some conditions of
+    /// readers fast, and costs every sender. A change takes effect on all partitions, one after the
+    /// other. Only with storage `Dedicated`. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub indexes: Vec<PartitionIndex>,
     /// Relations for analysts, made of the fields of the events. Default: none beside `events`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warehouse: Option<SourceWarehouse>,
@@ -281,6 +301,22 @@ pub enum PartitionBy {
     Day,
     /// One month of the calendar.
     Month,
+}
+
+/// What a partition can be indexed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PartitionIndex {
+    /// `messageId`, to find one event.
+    MessageId,
+    /// `userId`, to find the events of one user, and the user.
+    UserId,
+    /// `anonymousId`, to find the events of one visitor.
+    AnonymousId,
+    /// The name of the event, and within a name the time: to find rare events, and to count events
+    /// and people.
+    Event,
+    /// The whole JSON, to find events that hold some, by the operator `@>`.
+    Body,
 }
 
 /// What the operator has found.

@@ -4,6 +4,7 @@
 //! so that a database that does not answer delays nothing in Kubernetes.
 
 mod chore;
+mod indexes;
 mod purge;
 mod relations;
 mod removals;
@@ -143,6 +144,7 @@ impl DatabaseHandle {
             backoff: Backoff::default(),
             removals: Arc::clone(&removals),
             troubles,
+            index_troubles: BTreeMap::new(),
         };
         let task = tokio::spawn(keeper.run(wanted_receiver, drop_receiver));
         Self {
@@ -208,6 +210,8 @@ struct Keeper {
     removals: Arc<Removals>,
     /// What keeps relations for analysts from being made.
     troubles: Arc<Troubles>,
+    /// Why indexes could not be made or dropped when that was last tried.
+    index_troubles: BTreeMap<SourceName, String>,
 }
 
 impl Keeper {
@@ -277,18 +281,21 @@ impl Keeper {
                         // What was interrupted, and what the source has left.
                         next = Instant::now();
                     }
-                    () = self.tidy(&current) => {}
+                    has_news = self.tidy(&current) => if has_news {
+                        next = Instant::now();
+                    }
                 }
             }
         }
     }
 
-    /// What nobody waits for. None of it rests on what is before it.
-    async fn tidy(&mut self, wanted: &Wanted) {
+    /// What nobody waits for. None of it rests on what is before it. Whether the status is to tell of it.
+    async fn tidy(&mut self, wanted: &Wanted) -> bool {
         self.drop_expired(wanted).await;
         self.purge(wanted).await;
         self.prune_rejections(wanted).await;
         self.upkeep(wanted).await;
+        self.keep_indexes(wanted).await
     }
 
     async fn attempt(&mut self, wanted: &Wanted) -> Result<Ready, Failure> {
@@ -309,6 +316,7 @@ impl Keeper {
     async fn provision(&mut self, wanted: &Wanted) -> Result<Ready, Failure> {
         let cluster = self.cluster.clone();
         let troubles = Arc::clone(&self.troubles);
+        let index_troubles = self.index_troubles.clone();
         let warehouse = self.connect(&wanted.owner).await?;
         let mut warnings = Vec::new();
         let server = warehouse.preflight().await?;
@@ -346,6 +354,7 @@ impl Keeper {
             warnings.extend(provisioned.warnings);
             let is_unfinished = !warnings.is_empty();
             warnings.extend(troubles.of(name));
+            warnings.extend(index_troubles.get(name).cloned());
             warnings.extend(provisioned.notes);
             Ok(Place {
                 bucket: provisioned.bucket,

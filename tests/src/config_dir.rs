@@ -90,6 +90,7 @@ impl SourceDraft {
             retention_days: None,
             partition_by: None,
             storage: None,
+            indexes: None,
             layout: self
                 .settings
                 .notes_shapes

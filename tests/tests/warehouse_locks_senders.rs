@@ -110,6 +110,7 @@ fn desired(name: &str, headers: &[&str]) -> DesiredSource {
         retention_days: None,
         partition_by: None,
         storage: None,
+        indexes: None,
         layout: None,
         shaping: None,
         views: None,

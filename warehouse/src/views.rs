@@ -170,6 +170,7 @@ mod tests {
             by: PartitionBy::Day,
             is_shared,
             tells_repeats: is_shared,
+            indexes: crate::indexes::LeafIndexes::default(),
         };
         let number = if is_shared { 8 } else { 7 };
         Held { number, bucket }

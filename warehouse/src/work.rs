@@ -8,6 +8,7 @@ use crate::catalog::Marks;
 use crate::claim::{self, Held};
 use crate::error::{Error, chain};
 use crate::found::{Found, Place};
+use crate::indexes;
 use crate::layout::{EVENTS, create_schema};
 use crate::own_views::{self, KeptView, OwnWork};
 use crate::partitions::{self, Bucket, Occasion};
@@ -116,6 +117,7 @@ pub(crate) fn of_source(
     if !bucket.is_shared {
         bucket.by = source.partition_by.unwrap_or(bucket.by);
         bucket.tells_repeats = source.tells_repeats(bucket.tells_repeats);
+        bucket.indexes = source.indexes.unwrap_or(bucket.indexes);
         let table = partitions::bucket_table(bucket.number);
         all.push(Work::Essential(partitions::finish_detach(EVENTS, &table)));
     }
@@ -142,6 +144,7 @@ pub(crate) fn of_source(
     all.extend(unwanted.into_iter().map(Work::Own));
     let current = record::record_current(number, place.cluster, source);
     all.push(Work::Deferrable(current));
+    all.extend(indexes::record(number, source).map(Work::Deferrable));
     all
 }
 
@@ -156,9 +159,13 @@ pub(crate) fn new_source(
     let known = Known::of_new(layout, source.shaping.as_ref());
     let record = layout.map(|_| relations::record_layout(held.number, source, layout));
     let shape = relations::record_shaping(held.number, source, None, layout);
+    // Nothing is to be written where there are none.
+    let asks = source.indexes.is_some_and(|it| !it.is_empty());
+    let indexed = indexes::record(held.number, source).filter(|_| asks);
     let work = steps(place, source, held, &[], existing_roles, &known);
     let steps = work.iter().map(|work| work.step().clone());
-    record.into_iter().chain(shape).chain(steps).collect()
+    let records = record.into_iter().chain(shape).chain(indexed);
+    records.chain(steps).collect()
 }
 
 /// Everything that a source has, storage of its own first: a relation that can be seen can be read.

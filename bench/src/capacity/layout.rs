@@ -182,6 +182,7 @@ fn source(number: usize, storage: Storage) -> anyhow::Result<DesiredSource> {
         retention_days: NonZeroU16::new(30),
         partition_by: Some(PartitionBy::Day),
         storage: Some(storage),
+        indexes: None,
         layout: None,
         shaping: None,
         views: None,

@@ -1,5 +1,6 @@
 //! `make reading`: what analysts wait for, beside tables that were made by hand of the same events.
 
+mod indexes;
 mod measure;
 mod product;
 mod queries;
@@ -49,6 +50,9 @@ struct Arguments {
     /// How often each question is asked of both, after once to warm up
     #[arg(long, value_name = "N", default_value_t = 5)]
     runs: usize,
+    /// Also write to sources with each index of spec.indexes, and say what it costs
+    #[arg(long)]
+    indexes: bool,
     /// Another setting of the server, in place of the one that it has here; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
@@ -112,9 +116,17 @@ async fn main() -> anyhow::Result<()> {
         writeln!(file)?;
         findings.push(finding);
     }
+    say(&summary::table(&subject, &findings));
+    if arguments.indexes {
+        let costs = indexes::measure(&product, &client).await?;
+        for cost in &costs {
+            serde_json::to_writer(&file, cost)?;
+            writeln!(file)?;
+        }
+        say(&summary::costs(&costs));
+    }
     drop(client);
     server.stop().await;
-    say(&summary::table(&subject, &findings));
     Ok(())
 }
 

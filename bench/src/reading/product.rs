@@ -17,8 +17,10 @@ use trunkline_warehouse::{
 /// The schema of the source.
 pub(crate) const SCHEMA: &str = "shop";
 
-const CLUSTER: &str = "bench/main";
-const SOURCE: &str = "bench/shop";
+/// The cluster of the sources.
+pub(crate) const CLUSTER: &str = "bench/main";
+/// The source.
+pub(crate) const SOURCE: &str = "bench/shop";
 
 /// Events of a day, by their numbers.
 const EVENTS: &str = include_str!("events.sql");
@@ -143,8 +145,7 @@ impl Product {
     /// Makes the relations, as of what ingesters have noted.
     pub(crate) async fn relate(&self, client: &Client) -> anyhow::Result<()> {
         client.execute(SHAPES, &[&SOURCE]).await?;
-        let warehouse = Warehouse::connect(SecretBytes::new(&*self.url)).await?;
-        let mut relator = Relator::new(warehouse);
+        let mut relator = Relator::new(self.warehouse().await?);
         let news = "SELECT count(*) FROM trunkline.shapes WHERE handled_at IS NULL";
         let begun = Instant::now();
         while client.query_one(news, &[]).await?.get::<_, i64>(0) > 0 {
@@ -159,9 +160,13 @@ impl Product {
 
     /// What the operator does every few minutes.
     pub(crate) async fn keep_up(&self) -> anyhow::Result<()> {
-        let warehouse = Warehouse::connect(SecretBytes::new(&*self.url)).await?;
-        warehouse.upkeep().await?;
+        self.warehouse().await?.upkeep().await?;
         Ok(())
+    }
+
+    /// The warehouse, as the operator has it.
+    pub(crate) async fn warehouse(&self) -> anyhow::Result<Warehouse> {
+        Ok(Warehouse::connect(SecretBytes::new(&*self.url)).await?)
     }
 
     /// What the events take on disk with their indexes, in bytes.
@@ -172,7 +177,7 @@ impl Product {
 }
 
 /// The source as its manifest would say it. What of `spec.warehouse` is to be measured belongs here.
-fn source() -> anyhow::Result<DesiredSource> {
+pub(crate) fn source() -> anyhow::Result<DesiredSource> {
     Ok(DesiredSource {
         name: SOURCE.parse()?,
         schema: SCHEMA.parse()?,
@@ -183,6 +188,7 @@ fn source() -> anyhow::Result<DesiredSource> {
         retention_days: None,
         partition_by: Some(PartitionBy::Day),
         storage: Some(Storage::Dedicated),
+        indexes: None,
         layout: Some(WarehouseLayout::Segment),
         shaping: None,
         views: None,

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::indexes::Cost;
 use crate::measure::Finding;
 
 /// What was asked about, and what it takes on disk.
@@ -39,6 +40,21 @@ pub(crate) fn table(subject: &Subject, findings: &[Finding]) -> String {
         "\n{} events of {} days; {:.0} bytes for each event, {:.0} in the typed tables",
         subject.events, subject.days, subject.bytes_per_event, subject.typed_bytes_per_event
     ));
+    lines.join("\n")
+}
+
+/// A line for each index.
+pub(crate) fn costs(costs: &[Cost]) -> String {
+    let mut lines = vec![
+        "\n| Index | µs a row | WAL a row | Disk a row, all indexes |".to_owned(),
+        "|---|---|---|---|".to_owned(),
+    ];
+    lines.extend(costs.iter().map(|cost| {
+        format!(
+            "| {} | {:.1} | {:.0} B | {:.0} B |",
+            cost.index, cost.microseconds, cost.wal_bytes, cost.index_bytes
+        )
+    }));
     lines.join("\n")
 }
 

@@ -182,8 +182,16 @@ impl Session {
             return;
         }
         let (owner, output) = (self.database.owner.clone(), self.output);
+        let cluster = self.state.cluster.name.clone();
         let upkeep = async move {
-            let done = async { Warehouse::connect(&owner).await?.upkeep().await };
+            let done = async {
+                let warehouse = Warehouse::connect(&owner).await?;
+                let indexed = warehouse.keep_indexes(&cluster).await?;
+                for trouble in indexed.troubles.values() {
+                    output.warning(trouble);
+                }
+                warehouse.upkeep().await
+            };
             if let Err(error) = done.await {
                 output.warning(&format!("{:#}", anyhow::Error::from(error)));
             }
@@ -242,6 +250,7 @@ impl Session {
                 retention_days: source.retention_days,
                 partition_by: Some(source.partition_by),
                 storage: Some(source.storage),
+                indexes: Some(source.indexes),
                 layout: Some(source.layout),
                 shaping: Some(source.shaping.clone()),
                 views: Some(source.views.clone()),

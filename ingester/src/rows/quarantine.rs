@@ -1,12 +1,20 @@
 //! The form of a row that the database refused although our own pass over its JSON let it through:
-//! a server with a smaller stack than usual, or a rule of jsonb that we do not know.
+//! a server with a smaller stack than usual, a rule of jsonb that we do not know, or an identifier that
+//! does not fit into an index.
 
 use trunkline_model::columns::Column;
 
 use super::tuple;
 
+/// The longest identifier that is surely held by an index, in bytes: PostgreSQL's entries have to fit
+/// into a third of a page, with whatever else is in them.
+const LONGEST_IDENTIFIER: usize = 512;
+
 /// The same row in a form in which no JSON of the sender is parsed: `body_json` is one JSON string
 /// that holds the body's text, and `raw` holds the bytes as sent.
+///
+/// Identifiers of more than [`LONGEST_IDENTIFIER`] bytes are NULL in their columns, and are in the text:
+/// an index on them would refuse the row again.
 ///
 /// Nothing else is needed for `raw`: where it was NULL, the body's text was exactly what was sent;
 /// elsewhere it is already there. Whatever is not a tuple of [`super::RowEncoder`] stays as it is
@@ -27,11 +35,22 @@ pub fn quarantine(row: &[u8]) -> Vec<u8> {
         match (spec.column, field) {
             (Column::BodyJson, Some(_)) => tuple::jsonb(&mut out, &json_string(body)),
             (Column::Raw, None) => tuple::bytes(&mut out, body),
+            (column, Some(field)) if is_identifier(column) && field.len() > LONGEST_IDENTIFIER => {
+                tuple::null(&mut out);
+            }
             (_, Some(field)) => tuple::bytes(&mut out, field),
             (_, None) => tuple::null(&mut out),
         }
     }
     out
+}
+
+/// What is in columns that partitions can be indexed by.
+const fn is_identifier(column: Column) -> bool {
+    matches!(
+        column,
+        Column::MessageId | Column::Event | Column::UserId | Column::AnonymousId
+    )
 }
 
 /// The text of a JSON document as a JSON string.
@@ -70,6 +89,20 @@ mod tests {
         assert_eq!(string, body);
         assert_eq!(field(&row, Column::MessageId).unwrap(), b"m");
         assert_eq!(field(&row, Column::HeaderValues), None);
+    }
+
+    #[test]
+    fn an_identifier_that_no_index_holds_is_in_the_text_alone() {
+        let long = "u".repeat(LONGEST_IDENTIFIER + 1);
+        let fits = "a".repeat(LONGEST_IDENTIFIER);
+        let body = format!(
+            "{{\"userId\":\"{long}\",\"anonymousId\":\"{fits}\",\"messageId\":\"{long}\"}}"
+        );
+        let row = quarantine(encode(&body).bytes());
+        assert_eq!(field(&row, Column::UserId), None);
+        assert_eq!(field(&row, Column::MessageId), None);
+        assert_eq!(field(&row, Column::AnonymousId).unwrap(), fits.as_bytes());
+        assert_eq!(field(&row, Column::Raw).unwrap(), body.as_bytes());
     }
 
     #[test]

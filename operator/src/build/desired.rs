@@ -21,6 +21,7 @@ pub fn desired_source(
         retention_days: source.retention_days,
         partition_by: Some(source.partition_by),
         storage: Some(source.storage),
+        indexes: Some(source.indexes),
         layout: Some(source.layout),
         shaping: Some(source.shaping.clone()),
         views: Some(source.views.clone()),

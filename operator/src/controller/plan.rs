@@ -160,6 +160,7 @@ pub(super) fn desired_sources(
                 retention_days: None,
                 partition_by: None,
                 storage: None,
+                indexes: None,
                 layout: None,
                 shaping: None,
                 views: None,

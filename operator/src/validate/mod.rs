@@ -29,7 +29,7 @@ use trunkline_model::names::{ClusterName, SchemaName, SourceName};
 use trunkline_model::redaction::Redaction;
 use trunkline_model::request::{BodyFormat, HttpPolicy};
 use trunkline_model::verification::Verification;
-use trunkline_warehouse::{OwnViews, PartitionBy, Shaping, Storage, WarehouseLayout};
+use trunkline_warehouse::{LeafIndexes, OwnViews, PartitionBy, Shaping, Storage, WarehouseLayout};
 
 use crate::manifests::{Located, Manifests};
 use crate::problem::{Collector, Problem, Problems};
@@ -144,6 +144,8 @@ pub struct Source {
     pub partition_by: PartitionBy,
     /// Whether it has partitions of its own.
     pub storage: Storage,
+    /// What these are indexed by besides the time.
+    pub indexes: LeafIndexes,
     /// Whose tables the relations for analysts are like.
     pub layout: WarehouseLayout,
     /// What else is decided of them.

@@ -66,6 +66,12 @@ pub(super) fn validate(
     readers(&spec.readers, &mut collector);
     let retention_days = storage::retention_days(spec.retention.as_deref(), &mut collector);
     let partition_by = storage::partition_by(spec.partition_by, retention_days, &mut collector);
+    let indexes = storage::indexes(
+        &spec.indexes,
+        spec.storage,
+        spec.body.format,
+        &mut collector,
+    );
     let layout = warehouse::layout(spec.warehouse.as_ref(), spec.body.format, &mut collector);
     let shown = Shown::new(format, &header_columns);
     let object = format!("WebhookSource {name}");
@@ -97,6 +103,7 @@ pub(super) fn validate(
             retention_days,
             partition_by,
             storage: storage::storage(spec.storage),
+            indexes,
             layout,
             shaping,
             deletion_policy: spec.deletion_policy,

@@ -1,9 +1,10 @@
-//! How a source's rows are stored: for how long, in partitions of which width, and whether these are
-//! its own.
+//! How a source's rows are stored: for how long, in partitions of which width, whether these are its
+//! own, and what they are indexed by.
 
 use std::num::NonZeroU16;
 
-use trunkline_warehouse::{PartitionBy, Storage};
+use trunkline_crds::{BodyFormat, PartitionIndex};
+use trunkline_warehouse::{LeafIndex, LeafIndexes, PartitionBy, Storage};
 
 use crate::problem::Collector;
 
@@ -70,6 +71,49 @@ pub(super) fn storage(spec: trunkline_crds::Storage) -> Storage {
     match spec {
         trunkline_crds::Storage::Dedicated => Storage::Dedicated,
         trunkline_crds::Storage::Shared => Storage::Shared,
+    }
+}
+
+/// What each partition is to be indexed by.
+pub(super) fn indexes(
+    spec: &[PartitionIndex],
+    storage: trunkline_crds::Storage,
+    format: BodyFormat,
+    collector: &mut Collector<'_>,
+) -> LeafIndexes {
+    let indexes: Vec<_> = spec.iter().map(|index| leaf_index(*index)).collect();
+    for (place, index) in indexes.iter().enumerate() {
+        if indexes[..place].contains(index) {
+            collector.add(
+                format!("spec.indexes[{place}]"),
+                format!("{} is there twice; remove one", index.as_str()),
+            );
+        }
+    }
+    if !indexes.is_empty() && storage == trunkline_crds::Storage::Shared {
+        collector.add(
+            "spec.indexes",
+            "are of partitions that are this source's alone, and with storage: Shared it has none; \
+             remove them, or create another source with storage: Dedicated",
+        );
+    }
+    if !indexes.is_empty() && matches!(format, BodyFormat::Text | BodyFormat::Bytes) {
+        collector.add(
+            "spec.indexes",
+            "are made of what is in JSON; set spec.body.format to Json, JsonArray or Form, or remove \
+             them",
+        );
+    }
+    indexes.into_iter().collect()
+}
+
+fn leaf_index(index: PartitionIndex) -> LeafIndex {
+    match index {
+        PartitionIndex::MessageId => LeafIndex::MessageId,
+        PartitionIndex::UserId => LeafIndex::UserId,
+        PartitionIndex::AnonymousId => LeafIndex::AnonymousId,
+        PartitionIndex::Event => LeafIndex::Event,
+        PartitionIndex::Body => LeafIndex::Body,
     }
 }
 

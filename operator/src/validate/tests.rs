@@ -413,6 +413,39 @@ fn shapes_are_noted_where_relations_are_made_of_them() {
 }
 
 #[test]
+fn indexes_are_of_json_in_partitions_of_its_own_or_are_refused_with_what_to_do() {
+    use trunkline_warehouse::LeafIndex;
+
+    let source = only(&signed("indexes: [Body, UserId],")).unwrap();
+    let asked: Vec<_> = source.indexes.iter().collect();
+    assert_eq!(asked, [LeafIndex::UserId, LeafIndex::Body]);
+    assert!(only(&signed("")).unwrap().indexes.is_empty());
+    for (rest, field, fix) in [
+        (
+            "indexes: [Event], storage: Shared,",
+            "spec.indexes",
+            "create another source with storage: Dedicated",
+        ),
+        (
+            "indexes: [Event, Body, Event],",
+            "spec.indexes[2]",
+            "Event is there twice",
+        ),
+    ] {
+        let problems = only(&signed(rest)).unwrap_err();
+        assert_eq!(problems.0[0].field, field, "{rest}");
+        assert!(problems.0[0].message.contains(fix), "{problems:?}");
+    }
+    let text = "clusterRef: {name: main}, body: {format: Text}, indexes: [UserId], \
+                verification: {none: {}}";
+    let problems = only(text).unwrap_err();
+    assert!(
+        problems.0[0].message.contains("set spec.body.format"),
+        "{problems:?}"
+    );
+}
+
+#[test]
 fn methods_and_origins_reach_the_document_or_are_refused_with_the_field() {
     let spec = signed("methods: [POST, PUT], cors: {origins: ['*']},");
     let http = only(&spec).unwrap().http;

@@ -214,3 +214,34 @@ fn assert_as_sent(row: &tokio_postgres::Row, kind: &str) {
 fn shown(kind: &str) -> String {
     kind.chars().take(80).collect()
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_identifier_that_no_index_holds_is_stored_all_the_same() {
+    let mut source = SourceDraft::unverified("poison");
+    source.settings.split_arrays = true;
+    let station = Station::with(vec![source]).await;
+    let index = "DO $$ DECLARE leaf text; BEGIN \
+                 FOR leaf IN SELECT relname FROM pg_class WHERE relname LIKE 'bucket%' \
+                 AND relkind = 'r' LOOP \
+                 EXECUTE format('CREATE INDEX ON trunkline_data.%I (user_id)', leaf); \
+                 END LOOP; END $$";
+    let database = station.database.connect().await;
+    database.batch_execute(index).await.unwrap();
+    // What does not compress.
+    let long: String = (0..200_u32)
+        .map(|n| hex::encode(Sha256::digest(n.to_be_bytes())))
+        .collect();
+    let kept = r#"{"messageId":"m1","userId":"ada"}"#;
+    let odd = format!(r#"{{"messageId":"m2","userId":"{long}"}}"#);
+    let body = format!("[{kept},{odd},{kept}]");
+    let mut client = station.ingester.client();
+    let answer = client.post(&station.path(), &[], body).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let sql = "SELECT message_id, user_id, raw FROM poison.events ORDER BY position";
+    let rows = database.query(sql, &[]).await.unwrap();
+    let users: Vec<Option<&str>> = rows.iter().map(|row| row.get(1)).collect();
+    assert_eq!(users, [Some("ada"), None, Some("ada")]);
+    assert_eq!(rows[1].get::<_, &str>(0), "m2");
+    assert_eq!(rows[1].get::<_, &[u8]>(2), odd.as_bytes());
+    assert_eq!(rows[0].get::<_, Option<&[u8]>>(2), None);
+}

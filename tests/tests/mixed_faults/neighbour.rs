@@ -53,6 +53,7 @@ impl Neighbour {
             retention_days: None,
             partition_by: None,
             storage: None,
+            indexes: None,
             layout: None,
             shaping: None,
             views: None,

@@ -297,6 +297,7 @@ mod tests {
             by: PartitionBy::Day,
             is_shared,
             tells_repeats: is_shared,
+            indexes: crate::indexes::LeafIndexes::default(),
         };
         let grantees = grantees.iter().map(|&role| role.to_owned()).collect();
         KeptView::new(

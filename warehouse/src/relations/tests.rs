@@ -361,6 +361,7 @@ fn origin(naming: Naming, is_shared: bool) -> Origin<'static> {
                 by: PartitionBy::Day,
                 is_shared,
                 tells_repeats: is_shared,
+                indexes: crate::indexes::LeafIndexes::default(),
             },
         },
         naming,

@@ -133,6 +133,7 @@ pub(crate) fn source(name: &str) -> DesiredSource {
         retention_days: None,
         partition_by: Some(PartitionBy::Day),
         storage: None,
+        indexes: None,
         layout: None,
         shaping: None,
         views: None,

@@ -237,6 +237,7 @@ async fn an_older_layout_is_migrated_and_keeps_its_rows() {
             "create trunkline.repeats (layout version 12)",
             "create trunkline.purges (layout version 13)",
             "let owners shape relations (layout version 14)",
+            "let sources ask for indexes (layout version 17)",
             "add column body_text to trunkline.events",
             "add column raw to trunkline.events",
             "add column unsettled to trunkline.events",

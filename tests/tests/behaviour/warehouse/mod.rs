@@ -8,6 +8,7 @@ mod connect;
 mod describe;
 mod erase;
 mod harness;
+mod indexes;
 mod layout;
 mod own_views;
 mod partitions;
