@@ -26,6 +26,7 @@ use serde_json::value::RawValue;
 use sha2::Sha256;
 
 use crate::database::{Certificates, DatabaseLogin};
+use crate::deduplication::{self, Deduplication};
 use crate::headers::{HeaderColumn, HeaderSelection};
 use crate::limits::RateLimit;
 use crate::names::{ClusterName, SourceName};
@@ -44,6 +45,7 @@ pub const VERSION: u32 = 1;
 pub const KNOWN_CONSTRUCTS: &[&[&str]] = &[
     request::CONSTRUCTS,
     redaction::CONSTRUCTS,
+    deduplication::CONSTRUCTS,
     verification::CONSTRUCTS,
 ];
 
@@ -150,6 +152,7 @@ impl SourceEntry {
     ) -> Result<Self, DocumentError> {
         let requires = request::constructs(settings)
             .chain(redaction::constructs(settings))
+            .chain(deduplication::constructs(settings))
             .chain(verification::constructs(&settings.verification))
             .map(str::to_owned)
             .collect();
@@ -208,6 +211,9 @@ pub struct SourceSettings {
     /// What of a body is taken out before anything is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redaction: Option<Redaction>,
+    /// Which of its events are repeats that are not stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deduplication: Option<Deduplication>,
     /// How a request proves its sender.
     pub verification: Verification,
 }

@@ -7,6 +7,7 @@
 pub mod certificate;
 pub mod columns;
 pub mod database;
+pub mod deduplication;
 pub mod document;
 pub mod headers;
 pub mod limits;

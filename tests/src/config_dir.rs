@@ -54,6 +54,7 @@ impl SourceDraft {
                 rate_limit: None,
                 notes_shapes: false,
                 redaction: None,
+                deduplication: None,
                 verification: Verification::None,
             },
         }

@@ -21,6 +21,7 @@ use crate::rejections;
 use crate::relations;
 use crate::repeats;
 use crate::retention;
+use crate::seen_keys;
 use crate::shapes;
 use crate::shared;
 use crate::statistics;
@@ -116,6 +117,11 @@ const MIGRATIONS: &[Migration] = &[
         version: 14,
         what: "let owners shape relations",
         sql: relations::shaping_catalog,
+    },
+    Migration {
+        version: 15,
+        what: "create trunkline.seen_keys",
+        sql: seen_keys::catalog,
     },
     Migration {
         version: 17,
@@ -411,7 +417,7 @@ mod tests {
             .iter()
             .map(|migration| migration.version)
             .collect();
-        let numbers: Vec<_> = (1..=14).chain([17]).collect();
+        let numbers: Vec<_> = (1..=15).chain([17]).collect();
         assert_eq!(versions, numbers);
     }
 

@@ -17,6 +17,8 @@
 //! trunkline.shapes                           what was seen in events: names and kinds
 //! trunkline.settled_partitions               how far repeats were looked for
 //! trunkline.repeats                          which messages are there, for ingesters
+//! trunkline.seen_keys, .unseen               keys that keep repeats from being stored, and the way to
+//!                                            take them, for ingesters
 //! trunkline.purges                           whose rows were deleted, by a hash: the owner's
 //! segment.events                             view on bucket 7, for people
 //! segment.tracks, .order_completed, …        views like Segment's tables; see `relations`
@@ -63,6 +65,7 @@ mod removal;
 mod repeats;
 mod retention;
 mod roles;
+mod seen_keys;
 mod shapes;
 mod shared;
 mod source_error;

@@ -18,6 +18,7 @@ use crate::layout::EVENTS;
 use crate::preflight::Preflight;
 use crate::rejections::REJECTIONS;
 use crate::repeats;
+use crate::seen_keys;
 use crate::shapes::SHAPES;
 use crate::step::{Step, Test};
 
@@ -156,15 +157,17 @@ pub(crate) fn ingest_group(database: &str) -> Vec<Step> {
     steps
 }
 
-/// What a role needs to insert events, to ask which of them are repeats, to report refusals and to
+/// What a role needs to insert events, to tell which of them are repeats, to report refusals and to
 /// note shapes. INSERT on the parent is enough for COPY into any partition, and opens none of them.
 pub(crate) fn insert_rights(role: &str, database: &str) -> [Step; 2] {
     let (name, quoted_database) = (quote_identifier(role), quote_identifier(database));
     let grants = format!(
         "GRANT USAGE ON SCHEMA trunkline TO {name};\n\
          GRANT INSERT ON {EVENTS}, {REJECTIONS}, {SHAPES} TO {name};\n\
+         {};\n\
          {}",
-        repeats::grant(&name)
+        repeats::grant(&name),
+        seen_keys::grant(&name),
     );
     let connect = format!("GRANT CONNECT ON DATABASE {quoted_database} TO {name}");
     [
@@ -176,8 +179,16 @@ pub(crate) fn insert_rights(role: &str, database: &str) -> [Step; 2] {
                  AND has_table_privilege(oid, $2, 'INSERT') \
                  AND has_table_privilege(oid, to_regclass($3), 'INSERT') \
                  AND has_table_privilege(oid, to_regclass($4), 'INSERT') \
-                 AND has_function_privilege(oid, to_regprocedure($5), 'EXECUTE'))",
-                [role, EVENTS, REJECTIONS, SHAPES, &repeats::function()],
+                 AND has_function_privilege(oid, to_regprocedure($5), 'EXECUTE') \
+                 AND has_function_privilege(oid, to_regprocedure($6), 'EXECUTE'))",
+                [
+                    role,
+                    EVENTS,
+                    REJECTIONS,
+                    SHAPES,
+                    &repeats::function(),
+                    &seen_keys::function(),
+                ],
             ),
             fix: grants.replace('\n', " "),
             sql: grants,
@@ -345,6 +356,8 @@ mod tests {
                 "GRANT INSERT ON trunkline.events, trunkline.rejections, trunkline.shapes \
                  TO \"trunkline_app_ingest\"",
                 "GRANT EXECUTE ON FUNCTION trunkline.repeats(integer, text[], text[]) \
+                 TO \"trunkline_app_ingest\"",
+                "GRANT EXECUTE ON FUNCTION trunkline.unseen(uuid[], integer[]) \
                  TO \"trunkline_app_ingest\"",
                 "GRANT CONNECT ON DATABASE \"app\" TO \"trunkline_app_ingest\"",
             ]

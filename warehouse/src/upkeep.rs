@@ -1,5 +1,6 @@
 //! What PostgreSQL does too late or not at all by itself: freezes partitions whose time is over, and
-//! keeps the statistics of the tables above them. Before that, repeats are marked.
+//! keeps the statistics of the tables above them. Before that, repeats are marked, and keys of events
+//! whose repeats may be stored again are forgotten.
 //!
 //! Rows are only ever inserted. A vacuum freezes them nearly for nothing while they are in memory;
 //! the one that PostgreSQL forces later, when their transactions get old, writes as much WAL as they
@@ -25,6 +26,7 @@ use crate::connection;
 use crate::error::Error;
 use crate::partitions::TABLE_NAME;
 use crate::repeats;
+use crate::seen_keys;
 use crate::step::{Outcome, PendingReason, PendingStep, Report, Step, Test};
 
 /// Which partitions have been vacuumed after their time. By oid: a table that a backup has brought
@@ -48,11 +50,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) async fn upkeep(client: &Client, owner: &Target) -> Result<Report, Error> {
     let (mut report, mut failure) = (Report::default(), None);
     // First, since a row that is marked is one to freeze.
-    match repeats::settle(client, owner).await {
-        Ok(settled) => report.absorb(settled),
-        Err(error) if error.is_local() => failure = Some(error),
-        Err(error) => return Err(error),
-    }
+    absorb(
+        &mut report,
+        &mut failure,
+        repeats::settle(client, owner).await,
+    )?;
+    absorb(&mut report, &mut failure, seen_keys::forget(client).await)?;
     let closed = closed(client).await?;
     let unknown = unknown(client).await?;
     if closed.is_empty() && unknown.is_empty() {
@@ -78,6 +81,22 @@ pub(crate) async fn upkeep(client: &Client, owner: &Target) -> Result<Report, Er
         note(&mut report, &mut failure, doing, outcome)?;
     }
     failure.map_or(Ok(report), Err)
+}
+
+/// Keeps what came of a part of the work; only what concerns all of it ends it.
+fn absorb(
+    report: &mut Report,
+    failure: &mut Option<Error>,
+    done: Result<Report, Error>,
+) -> Result<(), Error> {
+    match done {
+        Ok(done) => report.absorb(done),
+        Err(error) if error.is_local() => {
+            failure.get_or_insert(error);
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// Does the work on one table, and pauses.

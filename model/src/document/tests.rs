@@ -1,4 +1,5 @@
 use super::*;
+use crate::deduplication::Identity;
 use crate::presets::Preset;
 use crate::redaction::{RedactAction, RedactedPath};
 use crate::request::{Cors, RequestMethod};
@@ -43,6 +44,7 @@ fn settings() -> SourceSettings {
         rate_limit: None,
         notes_shapes: false,
         redaction: None,
+        deduplication: None,
         verification: Verification::None,
     }
 }
@@ -229,6 +231,44 @@ fn a_redaction_is_named_and_its_key_is_no_text() {
     );
     let read = decode(&files(&[("0", &cluster()), ("1", &shard(vec![entry]))])).unwrap();
     assert_eq!(read.sources[1].settings, Ok(settings));
+}
+
+/// One that ignored it would store repeats, and take no keys that keep others from it.
+#[test]
+fn a_deduplication_is_named_and_known() {
+    for (by, text) in [
+        (Identity::MessageId, r#""messageId""#),
+        (
+            Identity::Header {
+                name: "x-github-delivery".to_owned(),
+            },
+            r#"{"header":{"name":"x-github-delivery"}}"#,
+        ),
+        (
+            Identity::Path {
+                keys: vec!["data".to_owned(), "id".to_owned()],
+            },
+            r#"{"path":{"keys":["data","id"]}}"#,
+        ),
+        (Identity::BodyHash, r#""bodyHash""#),
+    ] {
+        let mut settings = settings();
+        settings.deduplication = Some(Deduplication {
+            by,
+            window_seconds: 60,
+        });
+        let entry =
+            SourceEntry::new("default/b".parse().unwrap(), 1, Vec::new(), &settings).unwrap();
+        assert_eq!(entry.requires, ["deduplication"]);
+        let expected = format!(r#","deduplication":{{"by":{text},"windowSeconds":60}},"#);
+        assert!(
+            entry.settings.get().contains(&expected),
+            "{}",
+            entry.settings
+        );
+        let read = decode(&files(&[("0", &cluster()), ("1", &shard(vec![entry]))])).unwrap();
+        assert_eq!(read.sources[1].settings, Ok(settings));
+    }
 }
 
 #[test]

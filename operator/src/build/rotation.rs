@@ -95,6 +95,7 @@ mod tests {
             rate_limit: None,
             notes_shapes: false,
             redaction: None,
+            deduplication: None,
             verification: Preset::by_name(preset).unwrap().verification(
                 false,
                 Mode::Enforce,

@@ -19,6 +19,7 @@ mod removal;
 mod repeats;
 mod retention;
 mod roles;
+mod seen_keys;
 mod shared;
 mod sources;
 mod statistics;
