@@ -13,6 +13,7 @@
 )]
 
 mod cluster;
+mod deduplication;
 mod definitions;
 mod pods;
 mod redaction;
@@ -26,6 +27,7 @@ pub use cluster::{
     ClusterSize, Database, DatabaseRoles, Exposure, Ingress, UpdatePolicy, WebhookCluster,
     WebhookClusterSpec, WebhookClusterStatus,
 };
+pub use deduplication::{Deduplicate, DeduplicateBy, MAX_DEDUPLICATE_KEYS};
 pub use definitions::{GENERATED_FOLDERS, definitions, definitions_yaml};
 pub use pods::{PodMetadata, Tls};
 pub use redaction::{MAX_REDACTED_KEYS, MAX_REDACTED_PATHS, RedactAction, RedactKey, RedactedPath};

@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::deduplication::Deduplicate;
 use crate::redaction::{RedactKey, RedactedPath};
 use crate::verification::Verification;
 use crate::views::View;
@@ -114,6 +115,13 @@ use crate::warehouse::SourceWarehouse;
     ).message(
         "redact has the action Hash, which needs a key; set redactKey to secretKeyRef: {name, key}, \
          or use Drop"
+    ),
+    validation = Rule::new(
+        "!has(self.deduplicate) || self.deduplicate.by in ['Header', 'BodyHash'] || \
+         !(self.body.format in ['Text', 'Bytes'])"
+    ).message(
+        "deduplicate.by MessageId and Path need bodies of JSON; set body.format to Json, JsonArray \
+         or Form, or by to Header or BodyHash"
     )
 )]
 pub struct WebhookSourceSpec {
@@ -185,6 +193,10 @@ pub struct WebhookSourceSpec {
     /// another key, equal values have other hashes from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redact_key: Option<RedactKey>,
+    /// Do not store events that repeat one which is stored. A repeat is answered with 200. Default:
+    /// every event is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deduplicate: Option<Deduplicate>,
     /// How a request proves that it comes from its sender.
     pub verification: Verification,
     /// How long the value that an edit of a Secret replaced stays valid, since the sender signs

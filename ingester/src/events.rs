@@ -8,6 +8,8 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use tracing::{info, warn};
 use trunkline_model::document::Configuration;
 
@@ -102,8 +104,10 @@ impl RequestRefused<'_> {
 pub(crate) struct EventsCommitted<'a> {
     pub(crate) source: &'a Arc<str>,
     pub(crate) events: u64,
-    /// How many of them were stored with a repaired body.
+    /// How many of them have a repaired body.
     pub(crate) repaired: u64,
+    /// How many of them repeat what is there, and were not stored.
+    pub(crate) left_out: u64,
 }
 
 impl EventsCommitted<'_> {
@@ -111,17 +115,18 @@ impl EventsCommitted<'_> {
         let labels = SourceLabels {
             source: Arc::clone(self.source),
         };
-        events
-            .metrics
-            .events
-            .get_or_create(&labels)
-            .inc_by(self.events);
-        if self.repaired > 0 {
-            events
-                .metrics
-                .repaired_events
-                .get_or_create(&labels)
-                .inc_by(self.repaired);
+        let add = |counters: &Family<SourceLabels, Counter>, count| {
+            counters.get_or_create(&labels).inc_by(count);
+        };
+        let stored = self.events.saturating_sub(self.left_out);
+        add(&events.metrics.events, stored);
+        // Of a request of which a part is stored nobody has kept which.
+        let repaired = self.repaired.min(stored);
+        if repaired > 0 {
+            add(&events.metrics.repaired_events, repaired);
+        }
+        if self.left_out > 0 {
+            add(&events.metrics.deduplicated_rows, self.left_out);
         }
     }
 }

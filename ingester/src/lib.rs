@@ -2,7 +2,7 @@
 //!
 //! The way of a request is the way of the modules: [`server`] accepts its connection, [`request`]
 //! routes, bounds, reads, verifies ([`verify`]), decodes ([`json`]), redacts ([`redact`]) and encodes
-//! ([`rows`]) it, and [`commit`] makes it durable. [`config`] decides what is served, and [`admin`] tells about it.
+//! ([`rows`]) it, says what its repeats are told by ([`identity`]), and [`commit`] makes it durable. [`config`] decides what is served, and [`admin`] tells about it.
 //! Beside them [`rejections`] writes down what was refused, and [`shapes`] what events look like.
 //!
 //! Invariant: a 200 is sent after the rows of its request were committed durably, and never else.
@@ -13,6 +13,7 @@ mod config;
 mod events;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod identity;
 mod instance;
 pub mod json;
 mod memory;

@@ -85,6 +85,7 @@ pub(crate) struct Metrics {
     pub(crate) unverified: Family<RefusalLabels, Counter>,
     pub(crate) events: Family<SourceLabels, Counter>,
     pub(crate) repaired_events: Family<SourceLabels, Counter>,
+    pub(crate) deduplicated_rows: Family<SourceLabels, Counter>,
     pub(crate) noted_shapes: Family<SourceLabels, Counter>,
     pub(crate) unnoted_shapes: Family<RefusalLabels, Counter>,
     pub(crate) config_loaded: Gauge<f64, AtomicU64>,
@@ -142,6 +143,12 @@ impl Metrics {
                 "repaired_events",
                 "Events committed with a body that is not exactly what was sent, because jsonb \
                  cannot hold that",
+                Family::default(),
+            ),
+            deduplicated_rows: catalog.add(
+                "deduplicated_rows",
+                "Events answered with 200 and not stored, since they repeat one that is and their \
+                 source has deduplicate",
                 Family::default(),
             ),
             noted_shapes: catalog.add(

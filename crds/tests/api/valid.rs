@@ -140,6 +140,11 @@ fn sources_of_every_shape_are_taken() {
             "redactKey": {"secretKeyRef": {"name": "redact", "key": "key"}},
             "body": {"format": "Form"}}),
         json!({"redactKey": {"secretKeyRef": {"name": "redact", "key": "key"}}}),
+        json!({"deduplicate": {"by": "MessageId"}}),
+        json!({"deduplicate": {"by": "Header", "header": "X-GitHub-Delivery", "path": null}}),
+        json!({"deduplicate": {"by": "Path", "path": ["data", "0", "id"], "window": "90m"},
+            "body": {"format": "Form"}}),
+        json!({"deduplicate": {"by": "BodyHash", "window": "168h"}, "body": {"format": "Bytes"}}),
         json!({"verification": {"none": {}, "strict": false, "secrets": []}}),
         json!({"path": null, "schema": null, "includeHeaders": null, "rotationGrace": null}),
     ];

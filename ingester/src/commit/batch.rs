@@ -2,7 +2,8 @@
 //!
 //! Invariants: a delivery is written whole in one transaction or not at all. A delivery is answered
 //! `Ok` only after the commit that held it. Whoever is refused because of a row is the delivery
-//! that holds the row. A delivery whose caller has gone is not written.
+//! that holds the row. Where it cannot be told which events are repeats, only deliveries that need to
+//! know are refused. A delivery whose caller has gone is not written.
 
 use std::time::Instant;
 
@@ -11,8 +12,8 @@ use tokio_postgres::error::SqlState;
 use super::error::{CommitError, Reason};
 use super::isolate::isolate;
 use super::metrics::CommitMetrics;
-use super::queue::Delivery;
-use super::store::{Store, StoreError};
+use super::queue::{Committed, Delivery};
+use super::store::{LeftOut, Store, StoreError};
 
 /// What a batch has shown of the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +45,14 @@ pub(super) async fn deliver(
             continue;
         }
         let mut outcome = commit(store, &group, metrics).await;
+        if let Err(StoreError::Undecided(reason)) = outcome {
+            let (keyed, others): (Vec<_>, Vec<_>) = group
+                .into_iter()
+                .partition(|delivery| delivery.rows().has_keys());
+            refuse_all(keyed, &CommitError::Undecided(reason));
+            groups.push(others);
+            continue;
+        }
         if let Err(StoreError::Rows(code)) = outcome {
             let [delivery] = group.as_slice() else {
                 metrics.bisected();
@@ -53,42 +62,49 @@ pub(super) async fn deliver(
             };
             outcome = isolate(store, delivery, code, metrics).await;
         }
-        let (answer, health) = match outcome {
-            Ok(()) => (Ok(()), Health::Good),
-            Err(StoreError::Rows(code)) => (Err(refusal(code)), Health::Good),
+        let (error, health) = match outcome {
+            Ok(left_out) => {
+                for (place, delivery) in group.into_iter().enumerate() {
+                    let left_out = left_out.of(place);
+                    delivery.answer(Ok(Committed { left_out }));
+                }
+                continue;
+            }
+            Err(StoreError::Rows(code)) => (refusal(code), Health::Good),
+            Err(StoreError::Undecided(reason)) => (CommitError::Undecided(reason), Health::Good),
             Err(StoreError::Doubtful(reason)) => {
-                (Err(CommitError::UnknownOutcome(reason)), Health::Good)
+                (CommitError::UnknownOutcome(reason), Health::Good)
             }
             Err(StoreError::Refused(reason)) => (
-                Err(CommitError::Unavailable(reason.clone())),
+                CommitError::Unavailable(reason.clone()),
                 Health::Failing(reason),
             ),
             Err(StoreError::Barred(reason)) => (
-                Err(CommitError::Unavailable(reason.clone())),
+                CommitError::Unavailable(reason.clone()),
                 Health::Ended {
                     reason,
                     is_silent: false,
                 },
             ),
             Err(StoreError::Lost { reason, is_silent }) => (
-                Err(CommitError::UnknownOutcome(reason.clone())),
+                CommitError::UnknownOutcome(reason.clone()),
                 Health::Ended { reason, is_silent },
             ),
         };
-        answer_all(group, &answer);
+        refuse_all(group, &error);
         if let Health::Failing(reason) | Health::Ended { reason, .. } = &health {
             // The other groups have not been sent.
-            let unavailable = Err(CommitError::Unavailable(reason.clone()));
-            answer_all(groups.into_iter().flatten(), &unavailable);
+            let unavailable = CommitError::Unavailable(reason.clone());
+            refuse_all(groups.into_iter().flatten(), &unavailable);
             return health;
         }
     }
     Health::Good
 }
 
-fn answer_all(deliveries: impl IntoIterator<Item = Delivery>, answer: &Result<(), CommitError>) {
+fn refuse_all(deliveries: impl IntoIterator<Item = Delivery>, error: &CommitError) {
     for delivery in deliveries {
-        delivery.answer(answer.clone());
+        delivery.answer(Err(error.clone()));
     }
 }
 
@@ -104,12 +120,12 @@ async fn commit(
     store: &mut impl Store,
     group: &[Delivery],
     metrics: &CommitMetrics,
-) -> Result<(), StoreError> {
+) -> Result<LeftOut, StoreError> {
     let rows: Vec<_> = group.iter().map(Delivery::rows).collect();
     let begun = Instant::now();
     let stored = store.commit(&rows).await?;
-    metrics.committed(&rows, stored, begun.elapsed());
-    Ok(())
+    metrics.committed(&rows, &stored, begun.elapsed());
+    Ok(stored.left_out)
 }
 
 #[cfg(test)]
@@ -118,13 +134,15 @@ mod tests {
     use proptest::prelude::*;
     use tokio::sync::oneshot;
     use trunkline_model::verification::AuthScope;
+    use uuid::Uuid;
 
     use super::super::isolate::MAX_PROBES;
     use super::super::queue::Answer;
     use super::super::store::Stored;
     use super::*;
-    use crate::rows::EncodedRows;
+    use crate::json::{ArrayRows, decode};
     use crate::rows::testing::{self, DELIVERY};
+    use crate::rows::{EncodedRows, Keys, RowEncoder};
 
     /// A database that refuses rows whose body is the string `poison`, but not a string that holds
     /// the text of one, and deliveries with a body `lost partition` in any form.
@@ -134,6 +152,8 @@ mod tests {
         probes: usize,
         /// The error of the next commit, whatever it holds.
         trouble: Option<StoreError>,
+        /// Whether it cannot tell repeats.
+        is_undecided: bool,
     }
 
     impl Fake {
@@ -154,6 +174,9 @@ mod tests {
             if let Some(trouble) = self.trouble.take() {
                 return Err(trouble);
             }
+            if self.is_undecided && deliveries.iter().any(|rows| rows.has_keys()) {
+                return Err(StoreError::Undecided("held".into()));
+            }
             for rows in deliveries {
                 Self::judge(rows.bytes())?;
             }
@@ -170,6 +193,11 @@ mod tests {
 
     fn encode(body: &str) -> EncodedRows {
         testing::encode(DELIVERY, body, AuthScope::None)
+    }
+
+    /// The answer to a delivery of which every row is stored.
+    fn stored() -> Answer {
+        Ok(Committed::default())
     }
 
     fn deliver_bodies(
@@ -218,7 +246,7 @@ mod tests {
         let (receivers, health, _) = deliver_bodies(&mut fake, &bodies);
         assert_eq!(health, Health::Good);
         let answers = answers(receivers);
-        assert_eq!(answers, [Ok(()), Err(CommitError::NoPartition), Ok(())]);
+        assert_eq!(answers, [stored(), Err(CommitError::NoPartition), stored()]);
         assert_eq!(fake.stored, [encode("1"), encode("2")]);
         assert_eq!(fake.probes, 0);
     }
@@ -274,6 +302,39 @@ mod tests {
     }
 
     #[test]
+    fn where_repeats_cannot_be_told_only_deliveries_with_keys_are_refused() {
+        let mut fake = Fake {
+            is_undecided: true,
+            ..Fake::default()
+        };
+        let keyed = |body: &str| {
+            let keys = Keys::Delivery {
+                key: Uuid::nil(),
+                window_seconds: 60,
+            };
+            let mut encoder = RowEncoder::new(DELIVERY, 0).keyed(keys);
+            for element in decode(body.as_bytes(), ArrayRows::Elements).unwrap() {
+                encoder.push(&element, AuthScope::None);
+            }
+            encoder.finish()
+        };
+        let rows = [encode("1"), keyed("2"), encode(r#""poison""#), keyed("4")];
+        let (batch, receivers): (Vec<_>, Vec<_>) = rows
+            .into_iter()
+            .map(|rows| Delivery::new(rows, Box::new(())))
+            .unzip();
+        let metrics = CommitMetrics::default();
+        let health = deliver(&mut fake, batch, &metrics).now_or_never().unwrap();
+        assert_eq!(health, Health::Good);
+        let undecided = Err(CommitError::Undecided("held".into()));
+        assert_eq!(
+            answers(receivers),
+            [stored(), undecided.clone(), stored(), undecided]
+        );
+        assert_eq!(fake.stored.len(), 2);
+    }
+
+    #[test]
     fn an_abandoned_delivery_is_not_written() {
         let mut fake = Fake::default();
         let (gone, receiver) = Delivery::new(encode("1"), Box::new(()));
@@ -291,7 +352,7 @@ mod tests {
         let mut fake = Fake::default();
         let body = format!("[{}]", vec![r#""poison""#; 4_000].join(","));
         let (receivers, _, metrics) = deliver_bodies(&mut fake, &[&body]);
-        assert_eq!(answers(receivers), [Ok(())]);
+        assert_eq!(answers(receivers), [stored()]);
         assert!(fake.probes <= MAX_PROBES + 1, "{}", fake.probes);
         assert_eq!(metrics.quarantined_rows(), 4_000);
     }
@@ -323,7 +384,7 @@ mod tests {
                     prop_assert_eq!(answer, Err(CommitError::NoPartition));
                     continue;
                 }
-                prop_assert_eq!(answer, Ok(()));
+                prop_assert_eq!(answer, stored());
                 let bodies: Vec<_> = kinds.iter().map(|&kind| text(kind)).collect();
                 let rows = encode(&format!("[{}]", bodies.join(",")));
                 expected.push(rows.with_quarantined(|row| matches!(kinds[row], 1 | 2)));

@@ -22,6 +22,10 @@ pub enum CommitError {
     /// The rows may be committed or not: the connection ended before the server's answer.
     #[error("the outcome of the commit is unknown: {0}")]
     UnknownOutcome(Reason),
+    /// Nothing was written: whether the events repeat others, which the source does not store twice,
+    /// cannot be told now.
+    #[error("cannot tell whether the events repeat others: {0}")]
+    Undecided(Reason),
     /// Nothing was written: no partition takes the source's rows now (SQLSTATE 23514).
     #[error("no partition takes rows of this source now")]
     NoPartition,
@@ -47,6 +51,7 @@ impl CommitError {
             Self::Unavailable(_) => "unavailable",
             Self::NotDurable(_) => "not_durable",
             Self::UnknownOutcome(_) => "unknown_outcome",
+            Self::Undecided(_) => "undecided",
             Self::NoPartition => "no_partition",
             Self::Unacceptable(_) => "unacceptable",
             Self::Stopping => "stopping",

@@ -11,7 +11,7 @@ use tokio_postgres::error::SqlState;
 
 use super::metrics::CommitMetrics;
 use super::queue::Delivery;
-use super::store::{Store, StoreError};
+use super::store::{LeftOut, Store, StoreError};
 use crate::rows::EncodedRows;
 
 /// Bound on the transactions that look for bad rows in one delivery. Enough to find some twenty
@@ -26,7 +26,7 @@ pub(super) async fn isolate(
     delivery: &Delivery,
     code: SqlState,
     metrics: &CommitMetrics,
-) -> Result<(), StoreError> {
+) -> Result<LeftOut, StoreError> {
     // Quarantine changes how a body is written. It mends neither a partition that is not there nor
     // a constraint that someone has added (class 23).
     if code.code().starts_with("23") {
@@ -38,9 +38,9 @@ pub(super) async fn isolate(
         .with_quarantined(|row| bad.iter().any(|range| range.contains(&row)));
     let begun = Instant::now();
     let stored = store.commit(&[&rows]).await?;
-    metrics.committed(&[&rows], stored, begun.elapsed());
+    metrics.committed(&[&rows], &stored, begun.elapsed());
     metrics.quarantined(bad.iter().map(ExactSizeIterator::len).sum());
-    Ok(())
+    Ok(stored.left_out)
 }
 
 /// Finds the rows that the database refuses, by halves.

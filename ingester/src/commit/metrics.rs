@@ -116,11 +116,13 @@ impl CommitMetrics {
     pub(super) fn committed(
         &self,
         deliveries: &[&EncodedRows],
-        stored: Stored,
+        stored: &Stored,
         duration: Duration,
     ) {
         let rows: usize = deliveries.iter().map(|rows| rows.len()).sum();
         let bytes: usize = deliveries.iter().map(|rows| rows.bytes().len()).sum();
+        let rows = rows.saturating_sub(stored.left_out.rows());
+        let bytes = bytes.saturating_sub(stored.left_out.bytes());
         self.rows.inc_by(count(rows));
         self.bytes.inc_by(count(bytes));
         self.repeats.inc_by(count(stored.repeats));

@@ -5,7 +5,7 @@
 //! flight; sources take turns in it, so that none has to wait for what another has sent.
 //!
 //! Invariants: `Ok` means committed, durably, and visible. A delivery is stored whole or not at
-//! all. While the database cannot take writes, deliveries are refused at once. Nothing here is
+//! all; of a source that stores no repeats, that is but for those. While the database cannot take writes, deliveries are refused at once. Nothing here is
 //! ever retried after it may have been committed.
 
 mod batch;
@@ -25,6 +25,7 @@ mod statements;
 mod store;
 mod trouble;
 mod turns;
+mod unseen;
 mod wire;
 mod writer;
 
@@ -49,6 +50,7 @@ use writer::{Orders, Role, Writer};
 
 pub use error::{CommitError, Reason};
 pub use metrics::CommitMetrics;
+pub use queue::Committed;
 pub(crate) use session::Session;
 pub use settings::{ServerSettings, SynchronousCommit};
 pub use state::DatabaseState;
@@ -144,9 +146,9 @@ impl Committer {
         &self,
         rows: EncodedRows,
         guard: impl Send + 'static,
-    ) -> Result<(), CommitError> {
+    ) -> Result<Committed, CommitError> {
         if rows.is_empty() {
-            return Ok(());
+            return Ok(Committed::default());
         }
         let is_large = rows.bytes().len() > LARGE_DELIVERY_BYTES;
         let lane = if is_large {

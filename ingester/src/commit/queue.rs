@@ -16,8 +16,15 @@ use super::error::CommitError;
 use super::turns::{BatchLimits, Turns, Weighed};
 use crate::rows::{EncodedRows, SourceKey};
 
+/// What became of a delivery that is committed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Rows of it that were not stored, since they repeat what is and their source stores no repeats.
+    pub left_out: usize,
+}
+
 /// Answer to a delivery.
-pub(super) type Answer = Result<(), CommitError>;
+pub(super) type Answer = Result<Committed, CommitError>;
 
 /// The rows of one request on their way to a commit.
 pub(super) struct Delivery {

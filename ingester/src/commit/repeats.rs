@@ -65,7 +65,11 @@ pub(super) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     pub(super) fn new(deliveries: &[&'a EncodedRows]) -> Self {
-        let tuples = deliveries.iter().flat_map(|rows| rows.tuples());
+        Self::of(deliveries.iter().flat_map(|rows| rows.tuples()))
+    }
+
+    /// The same of tuples of some deliveries.
+    pub(super) fn of(tuples: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut rows: Vec<_> = tuples.map(|row| (Message::of(row), row)).collect();
         rows.sort_by_key(|(message, _)| *message);
         let mut before = None;

@@ -3,6 +3,8 @@
 //! Invariants: every exchange with the server has a deadline. After a missed one, or a broken
 //! connection, a session is never used again. Nothing is sent twice.
 
+mod keyed;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +17,10 @@ use super::failure::Failure;
 use super::login::{CancelKey, login};
 use super::repeats::{self, Caution, Rows};
 use super::settings::{self, ServerSettings};
-use super::statements::{Flight, Statements, asking};
+use super::statements::{Flight, Start, Statements, asking};
 use super::store::{Store, StoreError, Stored};
 use super::trouble::{Trouble, lost, vouch, vouched};
+use super::unseen::Keyed;
 use super::wire::{Connection, Reply};
 use crate::rows::{EncodedRows, Mark, marked};
 
@@ -32,6 +35,15 @@ const MARKED_TRIES: usize = 3;
 
 /// Bound on anything else that an open session asks.
 const QUERY_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What an exchange leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// No transaction.
+    Settled,
+    /// One that goes on.
+    Open,
+}
 
 /// An open session.
 pub(crate) struct Session {
@@ -140,7 +152,7 @@ impl Session {
     async fn try_empty_copy(&mut self) -> Result<(), Failure> {
         let reply = self
             .connection
-            .copy(self.statements.of(Flight::Check), &[])
+            .copy(self.statements.of(Flight::Check, Start::New), &[])
             .await?;
         self.settle(&reply).await?;
         reply
@@ -162,14 +174,15 @@ impl Session {
     async fn fly(
         &mut self,
         flight: Flight,
+        start: Start,
         tuples: &[&[u8]],
         until: Instant,
     ) -> Result<Reply, Trouble> {
         let fly = async |session: &mut Self| {
-            let sql = session.statements.of(flight);
+            let sql = session.statements.of(flight, start);
             session.connection.copy(sql, tuples).await
         };
-        let reply = self.exchange(until, fly).await?;
+        let reply = self.exchange(until, End::Settled, fly).await?;
         match &reply.error {
             None => Ok(reply),
             Some(error) => Err(Trouble::of(error)),
@@ -183,7 +196,7 @@ impl Session {
         until: Instant,
     ) -> Result<Option<HashSet<usize>>, StoreError> {
         let ask = async |session: &mut Self| session.connection.query(&asking(questions)).await;
-        let reply = self.exchange(until, ask).await?;
+        let reply = self.exchange(until, End::Settled, ask).await?;
         match reply.error {
             None => Ok(Some(repeats::numbers(&reply.rows))),
             Some(error) => {
@@ -194,15 +207,19 @@ impl Session {
     }
 
     /// One exchange within the deadline of a commit, whose errors of the server are in the reply, and
-    /// the end of what it leaves behind. What runs after the deadline is cancelled.
+    /// the end of what it leaves behind: of its transaction unless that is to stay open and no error
+    /// came. What runs after the deadline is cancelled.
     async fn exchange(
         &mut self,
         until: Instant,
+        end: End,
         talk: impl AsyncFnOnce(&mut Self) -> Result<Reply, Failure>,
     ) -> Result<Reply, StoreError> {
         let exchange = async {
             let reply = talk(self).await?;
-            self.settle(&reply).await?;
+            if end == End::Settled || reply.error.is_some() {
+                self.settle(&reply).await?;
+            }
             Ok(reply)
         };
         match timeout_at(until, exchange).await {
@@ -234,7 +251,12 @@ impl Session {
             }
             let marks = rows.with_marks(&there);
             match self
-                .fly(Flight::Marked, &marked(marks.iter().copied()), until)
+                .fly(
+                    Flight::Marked,
+                    Start::New,
+                    &marked(marks.iter().copied()),
+                    until,
+                )
                 .await
             {
                 Ok(reply) => return vouched(&reply, &marks),
@@ -257,7 +279,10 @@ impl Session {
     ) -> Result<Stored, StoreError> {
         let marks = rows.unsettled(there);
         let tuples = marked(marks.iter().copied());
-        match self.fly(Flight::Unsettled, &tuples, until).await {
+        match self
+            .fly(Flight::Unsettled, Start::New, &tuples, until)
+            .await
+        {
             Ok(reply) => vouched(&reply, &marks),
             Err(trouble) => Err(trouble.into_error()),
         }
@@ -268,6 +293,9 @@ impl Store for Session {
     async fn commit(&mut self, deliveries: &[&EncodedRows]) -> Result<Stored, StoreError> {
         let now = Instant::now();
         let until = now + COMMIT_DEADLINE;
+        if let Some(keyed) = Keyed::of(deliveries) {
+            return self.commit_keyed(&keyed, until).await;
+        }
         if !self.caution.is_over(now) {
             let rows = Rows::new(deliveries);
             if rows.concern(&self.caution) {
@@ -275,7 +303,7 @@ impl Store for Session {
             }
         }
         let tuples: Vec<_> = deliveries.iter().map(|rows| rows.bytes()).collect();
-        let trouble = match self.fly(Flight::Commit, &tuples, until).await {
+        let trouble = match self.fly(Flight::Commit, Start::New, &tuples, until).await {
             Ok(reply) => {
                 let sent = deliveries.iter().map(|rows| rows.len()).sum();
                 return vouch(&reply, sent).map(|()| Stored::default());
@@ -301,7 +329,7 @@ impl Store for Session {
         // As repeats, which no index holds: what is looked for is what a row is made of.
         let tuples = marked(rows.iter().map(|row| (*row, Mark::Repeat)));
         let until = Instant::now() + COMMIT_DEADLINE;
-        match self.fly(Flight::Probe, &tuples, until).await {
+        match self.fly(Flight::Probe, Start::New, &tuples, until).await {
             Ok(_) => Ok(()),
             Err(trouble) => Err(trouble.into_error()),
         }

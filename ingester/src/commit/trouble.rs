@@ -9,6 +9,10 @@ use super::store::{StoreError, Stored};
 use super::wire::Reply;
 use crate::rows::Mark;
 
+const NOT_COMMITTED: &str = "the server did not say that it committed";
+const WARNED: &str =
+    "the server warned while it committed; a synchronous standby may lack the rows";
+
 /// Why a flight did not commit.
 #[derive(Debug)]
 pub(super) enum Trouble {
@@ -60,12 +64,38 @@ pub(super) fn lost(failure: &Failure) -> StoreError {
     }
 }
 
+/// Why keys could not be taken. What concerns the keys alone (another commit that holds some and does
+/// not end, a function or a table that is not there, a right that is missing) is no trouble of the rows
+/// without keys.
+pub(super) fn undecided(error: &ServerError) -> StoreError {
+    let reason = || error.to_string().into();
+    let names_what_is_missing = error.code.code().starts_with("42");
+    match Fault::of(error) {
+        _ if error.is_fatal => StoreError::Barred(reason()),
+        _ if names_what_is_missing || error.code == SqlState::LOCK_NOT_AVAILABLE => {
+            StoreError::Undecided(reason())
+        }
+        Fault::Row => StoreError::Undecided(reason()),
+        Fault::Passing => StoreError::Refused(reason()),
+        Fault::Server => StoreError::Barred(reason()),
+    }
+}
+
+/// Whether the server has said that it committed a transaction in which nothing was to be stored.
+pub(super) fn vouch_for_nothing(reply: &Reply) -> Result<(), StoreError> {
+    match (reply.committed, reply.warned) {
+        (true, false) => Ok(()),
+        (true, true) => Err(StoreError::Doubtful(WARNED.into())),
+        (false, _) => Err(StoreError::Doubtful(NOT_COMMITTED.into())),
+    }
+}
+
 /// Whether the server has said that it committed all of what it was sent.
 pub(super) fn vouch(reply: &Reply, sent: usize) -> Result<(), StoreError> {
     let doubt = if !reply.committed {
-        "the server did not say that it committed"
+        NOT_COMMITTED
     } else if reply.warned_at_commit {
-        "the server warned while it committed; a synchronous standby may lack the rows"
+        WARNED
     } else if reply.copied != u64::try_from(sent).ok() {
         "the server kept fewer rows than it was sent; drop the triggers and rules of \
          trunkline.events"
@@ -81,5 +111,55 @@ pub(super) fn vouched(reply: &Reply, rows: &[(&[u8], Mark)]) -> Result<Stored, S
     vouch(reply, rows.len()).map(|()| Stored {
         repeats: count(Mark::Repeat),
         unsettled: count(Mark::Unsettled),
+        ..Stored::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(code: &str) -> ServerError {
+        ServerError {
+            code: SqlState::from_code(code),
+            is_fatal: false,
+            message: "no".to_owned(),
+            constraint: None,
+        }
+    }
+
+    #[test]
+    fn only_what_concerns_the_keys_alone_leaves_the_others_as_they_are() {
+        for code in ["55P03", "42883", "42501", "42P01", "23514"] {
+            let found = undecided(&error(code));
+            assert!(matches!(found, StoreError::Undecided(_)), "{code}");
+        }
+        for code in ["53100", "40P01", "57014"] {
+            let found = undecided(&error(code));
+            assert!(matches!(found, StoreError::Refused(_)), "{code}");
+        }
+        for code in ["25006", "57P01", "XX000"] {
+            let found = undecided(&error(code));
+            assert!(matches!(found, StoreError::Barred(_)), "{code}");
+        }
+        let fatal = ServerError {
+            is_fatal: true,
+            ..error("42501")
+        };
+        assert!(matches!(undecided(&fatal), StoreError::Barred(_)));
+    }
+
+    #[test]
+    fn a_commit_of_nothing_is_vouched_for_by_its_tag_and_no_warning() {
+        let reply = |committed, warned| Reply {
+            committed,
+            warned,
+            ..Reply::default()
+        };
+        assert_eq!(vouch_for_nothing(&reply(true, false)), Ok(()));
+        for (committed, warned) in [(true, true), (false, false)] {
+            let doubt = vouch_for_nothing(&reply(committed, warned));
+            assert!(matches!(doubt, Err(StoreError::Doubtful(_))));
+        }
+    }
 }

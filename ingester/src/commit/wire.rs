@@ -3,7 +3,7 @@
 //! A driver is not used here, because its COPY prepares a named statement, which PgBouncer's
 //! transaction pooling breaks, and waits for several answers. A commit of ours is one flight: the
 //! simple Query `BEGIN; …; COPY …; COMMIT` and the whole COPY stream behind it, without waiting for
-//! CopyInResponse. After an error the server ignores the rest of the stream (protocol
+//! CopyInResponse. (Where repeats are not stored, it is two: see [`super::unseen`].) After an error the server ignores the rest of the stream (protocol
 //! documentation, "COPY Operations") and never comes to COMMIT.
 //!
 //! Invariants: [`Reply::committed`] is true only when the server has sent the tag COMMIT (it says
@@ -61,6 +61,8 @@ pub(super) struct Reply {
     /// Whether a WARNING came between the end of COPY and the end of COMMIT. A cancelled wait for
     /// a synchronous standby is told in this way only.
     pub(super) warned_at_commit: bool,
+    /// Whether a WARNING came at all.
+    pub(super) warned: bool,
     /// Whether the server has been left in a transaction.
     pub(super) in_transaction: bool,
     /// Rows of a SELECT, as text.
@@ -236,7 +238,9 @@ async fn reply(reader: &mut ReadHalf, incoming: &mut BytesMut) -> Result<Reply, 
             }
             Message::NoticeResponse(body) => {
                 let is_at_commit = reply.copied.is_some() && !reply.committed;
-                reply.warned_at_commit |= is_at_commit && is_warning(&mut body.fields())?;
+                let is_warning = is_warning(&mut body.fields())?;
+                reply.warned |= is_warning;
+                reply.warned_at_commit |= is_at_commit && is_warning;
             }
             Message::DataRow(body) => {
                 let text = |range: std::ops::Range<usize>| {

@@ -9,10 +9,12 @@ mod watch;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use trunkline_model::deduplication::Identity;
 use trunkline_model::document::{Configuration, ConfigurationHash, Limits, SourceSettings};
 use trunkline_model::names::ClusterName;
 use trunkline_model::request::{BodyFormat, HttpPolicy};
 
+use crate::identity::Identifier;
 use crate::redact::Redactor;
 use crate::request::SourceUse;
 use crate::shapes::SourceShapes;
@@ -48,6 +50,8 @@ pub(crate) struct Route {
     pub(crate) settings: Result<SourceSettings, String>,
     /// What is taken out of its bodies, where something is.
     pub(crate) redactor: Option<Redactor>,
+    /// What its repeats are told by, where they are not stored.
+    pub(crate) identifier: Option<Identifier>,
     /// What it uses of this ingester now.
     pub(crate) in_use: Arc<SourceUse>,
     /// What has been noted of it, when shapes are.
@@ -72,6 +76,10 @@ impl Routing {
                 Ok((settings, redactor)) => (Ok(settings), redactor),
                 Err(reason) => (Err(reason), None),
             };
+            let identifier = settings.as_ref().ok().and_then(|settings| {
+                let deduplication = settings.deduplication.as_ref()?;
+                Some(Identifier::new(&name, settings.bucket, deduplication))
+            });
             let shapes = || {
                 known
                     .and_then(|route| route.shapes.clone())
@@ -88,6 +96,7 @@ impl Routing {
                 http: source.http,
                 settings,
                 redactor,
+                identifier,
             });
             paths.extend(
                 source
@@ -118,7 +127,7 @@ fn notes_shapes(settings: &SourceSettings) -> bool {
 }
 
 /// A source without a secret cannot verify, so it is not served, and not served without check. Nor is
-/// one of which something would be stored that may not be.
+/// one of which something would be stored that may not be, or would be stored twice.
 fn servable(
     settings: Result<SourceSettings, String>,
 ) -> Result<(SourceSettings, Option<Redactor>), String> {
@@ -126,10 +135,15 @@ fn servable(
     if let Some([]) = settings.verification.secrets() {
         return Err("no secret is available".to_owned());
     }
+    let has_json = matches!(settings.body, BodyFormat::Json | BodyFormat::Form);
+    let identity = settings.deduplication.as_ref().map(|it| &it.by);
+    if matches!(identity, Some(Identity::MessageId | Identity::Path { .. })) && !has_json {
+        return Err("deduplicate needs bodies of JSON, and body.format is another".to_owned());
+    }
     let Some(redaction) = &settings.redaction else {
         return Ok((settings, None));
     };
-    if !matches!(settings.body, BodyFormat::Json | BodyFormat::Form) {
+    if !has_json {
         return Err("redact needs bodies of JSON, and body.format is another".to_owned());
     }
     let redactor = Redactor::new(redaction).map_err(|error| error.to_string())?;

@@ -13,9 +13,10 @@ use super::budget::Reservation;
 use super::form;
 use super::prepare::Prepared;
 use super::refusal::Refusal;
+use crate::identity::Identifier;
 use crate::json::{ArrayRows, Element, Elements, InvalidJson, Outline};
 use crate::redact::Redactor;
-use crate::rows::{DeliveryFields, Row, RowBody, RowEncoder};
+use crate::rows::{DeliveryFields, Keys, Row, RowBody, RowEncoder};
 use crate::shapes::Noting;
 use crate::verify::Verdict;
 
@@ -30,6 +31,9 @@ pub(super) struct Reading<'a> {
     pub(super) is_split: bool,
     /// What is taken out of JSON before it is stored.
     pub(super) redactor: Option<&'a Redactor>,
+    /// What repeats are told by, where they are not stored, and what is known of it already.
+    pub(super) identifier: Option<&'a Identifier>,
+    pub(super) keys: Keys,
     /// Looks at the events.
     pub(super) noting: Option<Noting<'a>>,
 }
@@ -44,6 +48,7 @@ struct Rows<'a> {
     repaired: u64,
     reservation: Reservation,
     redactor: Option<&'a Redactor>,
+    identifier: Option<&'a Identifier>,
     noting: Option<Noting<'a>>,
 }
 
@@ -57,13 +62,14 @@ pub(super) fn encode<'a>(
     reservation: Reservation,
 ) -> Result<Prepared, Refusal> {
     let mut rows = Rows {
-        encoder: RowEncoder::new(fields, body.len()),
+        encoder: RowEncoder::new(fields, body.len()).keyed(reading.keys),
         body_bytes: body.len(),
         limit: limits.max_body_bytes.saturating_mul(MAX_ROWS_PER_BODY),
         events: 0,
         repaired: 0,
         reservation,
         redactor: reading.redactor,
+        identifier: reading.identifier,
         noting: reading.noting,
     };
     match reading.format {
@@ -121,6 +127,7 @@ impl Rows<'_> {
         scope: AuthScope,
     ) -> Result<(), Refusal> {
         self.encoder.push(element, scope);
+        self.identify(element)?;
         self.count(element.exact)?;
         if let (Some(noting), Some((outline, body))) = (&mut self.noting, outline) {
             noting.element(&element.envelope, outline, body);
@@ -207,7 +214,18 @@ impl Rows<'_> {
                 ..Row::from(&element)
             };
             self.encoder.push(row, scope);
+            self.identify(&element)?;
             self.count(form.exact && element.exact)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the row that was pushed last what its repeats are told by.
+    fn identify(&mut self, element: &Element<'_>) -> Result<(), Refusal> {
+        if let Some(identifier) = self.identifier
+            && let Some(key) = identifier.element(element)?
+        {
+            self.encoder.identify(key);
         }
         Ok(())
     }
@@ -229,8 +247,9 @@ impl Rows<'_> {
 
     /// Bytes that the rows and what they are made of take.
     fn held(&self) -> usize {
-        // The rows lie in a buffer that doubles when it is full.
-        let rows = self.encoder.byte_len().saturating_mul(2);
+        // The rows lie in a buffer that doubles when it is full, and so do their keys.
+        let rows = self.encoder.byte_len() + self.encoder.key_byte_len();
+        let rows = rows.saturating_mul(2);
         rows.saturating_add(self.body_bytes)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hyper::HeaderMap;
 use hyper::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
 use trunkline_model::columns;
+use trunkline_model::deduplication::{Deduplication, Identity};
 use trunkline_model::document::Limits;
 use trunkline_model::headers::{HeaderColumn, HeaderSelection};
 use trunkline_model::redaction::{RedactAction, RedactedPath, Redaction};
@@ -16,9 +17,10 @@ use super::budget::Budget;
 use super::coding::Coding;
 use super::decode::{self, Reading};
 use super::refusal::Refusal;
+use crate::identity::Identifier;
 use crate::json::{ArrayRows, Elements};
 use crate::redact::Redactor;
-use crate::rows::{DeliveryFields, EncodedRows};
+use crate::rows::{DeliveryFields, EncodedRows, Keys};
 use crate::shapes::Noting;
 use crate::verify::Verdict;
 
@@ -102,7 +104,7 @@ pub fn headers(data: &[u8]) {
 }
 
 /// Rows are whole tuples of COPY in every format, and so are those that go into quarantine; events
-/// are looked at for shapes. The first byte chooses the format, and whether something is redacted.
+/// are looked at for shapes, and have a place for their keys. The first byte chooses the format, and whether something is redacted.
 pub fn rows(data: &[u8]) {
     let Some((choice, body)) = data.split_first() else {
         return;
@@ -134,10 +136,13 @@ pub fn rows(data: &[u8]) {
     let budget = Arc::new(Budget::default());
     let reservation = budget.open_alone(BYTES_IN_FLIGHT);
     let shapes = Arc::default();
+    let identifier = identifier();
     let reading = Reading {
         format,
         is_split,
         redactor: redactor.as_ref(),
+        identifier: Some(&identifier),
+        keys: identifier.delivery(&HeaderMap::new(), body),
         noting: Some(Noting::new(&shapes, &"namespace/name".into())),
     };
     let encoded = decode::encode(
@@ -150,10 +155,25 @@ pub fn rows(data: &[u8]) {
     );
     if let Ok(prepared) = encoded {
         assert_eq!(prepared.events, prepared.rows.len() as u64, "events");
+        match prepared.rows.keys() {
+            Keys::Rows { keys, .. } => assert_eq!(keys.len(), prepared.rows.len(), "keys"),
+            keys => panic!("{keys:?}"),
+        }
         whole_tuples(&prepared.rows);
         whole_tuples(&prepared.rows.with_quarantined(|_| true));
     }
     assert_eq!(budget.used(), 0, "a reservation is kept");
+}
+
+/// Tells events by a path that is short enough to be met by chance.
+fn identifier() -> Identifier {
+    let deduplication = Deduplication {
+        by: Identity::Path {
+            keys: vec!["a".to_owned(), "0".to_owned()],
+        },
+        window_seconds: 1,
+    };
+    Identifier::new("namespace/name", 1, &deduplication)
 }
 
 /// Takes out what the seeds have, and keys that are short enough to be met by chance.

@@ -151,7 +151,7 @@ async fn receive(
     trace.phase("commit");
     let committer = instance.committer().ok_or(Refusal::NotConfigured)?;
     let commit = committer.commit(prepared.rows, prepared.reservation);
-    timeout_at(deadline, commit)
+    let committed = timeout_at(deadline, commit)
         .await
         .map_err(|_| Refusal::CommitTimeout)??;
     if let Some(route) = &found.route {
@@ -165,6 +165,7 @@ async fn receive(
             source: &route.source,
             events: prepared.events,
             repaired: prepared.repaired,
+            left_out: committed.left_out as u64,
         }
         .emit(&instance.events);
         if let Some(reason) = prepared.unverified {

@@ -138,12 +138,16 @@ impl Delivery {
             headers: stored.as_deref(),
             header_values: values.as_deref(),
         };
+        let identifier = route.identifier.as_ref();
+        let keys = identifier.map(|it| it.delivery(&headers, &body));
         let shapes = route.shapes.as_ref();
         let noting = shapes.map(|shapes| Noting::new(shapes, &route.source));
         let reading = Reading {
             format: settings.body,
             is_split: settings.split_arrays,
             redactor: route.redactor.as_ref(),
+            identifier,
+            keys: keys.unwrap_or_default(),
             noting,
         };
         encode(fields, reading, verdict, &body, limits, reservation)

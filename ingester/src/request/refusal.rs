@@ -370,6 +370,7 @@ mod tests {
             CommitError::Unavailable(why()),
             CommitError::NotDurable(why()),
             CommitError::UnknownOutcome(why()),
+            CommitError::Undecided(why()),
             CommitError::NoPartition,
             CommitError::Unacceptable(tokio_postgres::error::SqlState::INTERNAL_ERROR),
             CommitError::Stopping,

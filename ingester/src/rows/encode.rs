@@ -6,7 +6,7 @@ use trunkline_model::columns::{self, Column};
 use trunkline_model::verification::AuthScope;
 use uuid::Uuid;
 
-use super::{EncodedRows, SourceKey, tuple};
+use super::{EncodedRows, Keys, SourceKey, tuple};
 use crate::json::{Element, Envelope};
 
 /// What every row of a delivery has in common.
@@ -95,8 +95,16 @@ impl<'a> RowEncoder<'a> {
                 bytes,
                 ends: Vec::with_capacity(1),
                 source: source_key(delivery.source),
+                keys: Keys::None,
             },
         }
+    }
+
+    /// Says what of the delivery is stored only once. It has no row yet.
+    #[must_use]
+    pub fn keyed(mut self, keys: Keys) -> Self {
+        self.rows.keys = keys;
+        self
     }
 
     /// Adds the next row of the request; its position is the number of those before it.
@@ -110,6 +118,12 @@ impl<'a> RowEncoder<'a> {
             field(out, spec.column, &self.delivery, position, &row, scope);
         }
         self.rows.ends.push(out.len());
+        self.rows.keys.push();
+    }
+
+    /// Gives the row that was pushed last its key, in a delivery whose rows have keys of their own.
+    pub fn identify(&mut self, key: Uuid) {
+        self.rows.keys.identify(key);
     }
 
     /// Bytes encoded so far, for a caller that bounds them: every row repeats the headers, so many
@@ -117,6 +131,12 @@ impl<'a> RowEncoder<'a> {
     #[must_use]
     pub fn byte_len(&self) -> usize {
         self.rows.bytes.len()
+    }
+
+    /// Bytes that the keys of rows take besides.
+    #[must_use]
+    pub fn key_byte_len(&self) -> usize {
+        self.rows.keys.byte_len()
     }
 
     /// The rows.
@@ -310,6 +330,34 @@ mod tests {
             );
             assert!(!left, "{} needs an encoding", spec.name);
         }
+    }
+
+    #[test]
+    fn each_row_has_its_key_or_none_and_keeps_it_in_quarantine() {
+        let mut encoder = RowEncoder::new(DELIVERY, 0).keyed(Keys::of_rows(60));
+        let row = Row {
+            body: RowBody::Text(""),
+            raw: None,
+            envelope: None,
+        };
+        for key in [Some(1), None, Some(3)] {
+            encoder.push(row, AuthScope::None);
+            if let Some(key) = key {
+                encoder.identify(Uuid::from_u128(key));
+            }
+        }
+        assert!(encoder.key_byte_len() >= 3 * 16);
+        let rows = encoder.finish();
+        let keys = [Some(1), None, Some(3)].map(|key| key.map(Uuid::from_u128));
+        let expected = Keys::Rows {
+            keys: keys.to_vec(),
+            window_seconds: 60,
+        };
+        assert_eq!(*rows.keys(), expected);
+        assert_eq!(*rows.with_quarantined(|_| true).keys(), expected);
+        let found: Vec<_> = rows.keys().iter().collect();
+        let key = |key| (Uuid::from_u128(key), 60);
+        assert_eq!(found, [key(1), key(3)]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! are one whole tuple, so rows can be sent in any grouping.
 
 mod encode;
+mod keys;
 mod marks;
 mod quarantine;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use trunkline_model::columns::{self, ColumnSpec};
 use trunkline_model::names::quote_identifier;
 
 pub use encode::{DeliveryFields, Row, RowBody, RowEncoder};
+pub use keys::Keys;
 pub(crate) use marks::{Mark, Message, marked, marking_copy_statement};
 pub use quarantine::quarantine;
 
@@ -29,6 +31,7 @@ pub struct EncodedRows {
     /// Where each row ends in `bytes`.
     ends: Vec<usize>,
     source: SourceKey,
+    keys: Keys,
 }
 
 /// Names a source within this process: a hash of its name. Its bucket would not do, since other
@@ -52,6 +55,18 @@ impl EncodedRows {
     #[must_use]
     pub fn source(&self) -> SourceKey {
         self.source
+    }
+
+    /// What of them is stored only once.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Whether something of them is stored only once.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        self.keys.iter().next().is_some()
     }
 
     /// Every row, one tuple after another.
@@ -85,6 +100,7 @@ impl EncodedRows {
     pub fn with_quarantined(&self, is_bad: impl Fn(usize) -> bool) -> Self {
         let mut rows = Self {
             source: self.source,
+            keys: self.keys.clone(),
             ..Self::default()
         };
         for (index, tuple) in self.tuples().enumerate() {

@@ -107,7 +107,7 @@ pub fn entry(source: &Source, inputs: EntryInputs<'_>) -> Result<SourceEntry, Do
         rate_limit: source.rate_limit,
         notes_shapes: source.layout != WarehouseLayout::None,
         redaction: source.redaction.clone(),
-        deduplication: None,
+        deduplication: source.deduplication.clone(),
         verification,
     };
     let mut entry = SourceEntry::new(

@@ -7,6 +7,7 @@
 //! there.
 
 mod cluster;
+mod deduplication;
 mod redaction;
 mod request;
 mod source;
@@ -23,6 +24,7 @@ use std::num::NonZeroU16;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use trunkline_crds::{ClusterSize, DeletionPolicy, Ingress, UpdatePolicy, WebhookCluster};
 use trunkline_model::database::DatabaseLogin;
+use trunkline_model::deduplication::Deduplication;
 use trunkline_model::headers::{HeaderColumn, HeaderSelection};
 use trunkline_model::limits::RateLimit;
 use trunkline_model::names::{ClusterName, SchemaName, SourceName};
@@ -132,6 +134,8 @@ pub struct Source {
     pub header_columns: Vec<HeaderColumn>,
     /// What is taken out of its bodies, with its key filled in.
     pub redaction: Option<Redaction>,
+    /// Which of its events are repeats that are not stored.
+    pub deduplication: Option<Deduplication>,
     /// Its verification with secrets filled in.
     pub verification: Verification,
     /// How long a replaced secret stays valid, in seconds.

@@ -104,7 +104,7 @@ fn paths(spec: &[crds::RedactedPath], collector: &mut Collector<'_>) -> Vec<Reda
             );
         }
         for (place, key) in path.iter().enumerate() {
-            if let Some(fault) = key_fault(key) {
+            if let Some(fault) = key_fault(key, "which is not redacted; use \"*\" for all") {
                 collector.add(format!("{field}[{place}]"), fault);
             }
         }
@@ -122,7 +122,9 @@ fn paths(spec: &[crds::RedactedPath], collector: &mut Collector<'_>) -> Vec<Reda
     spec.iter().map(path).collect()
 }
 
-fn key_fault(key: &str) -> Option<String> {
+/// What is wrong with a key of a path in an event. `instead` says what to do about a place from the
+/// end.
+pub(super) fn key_fault(key: &str, instead: &str) -> Option<String> {
     if key.is_empty() || key.chars().count() > MAX_KEY_CHARS || key.contains('\0') {
         return Some(format!(
             "is not a key; write 1 to {MAX_KEY_CHARS} characters, without NUL"
@@ -131,7 +133,5 @@ fn key_fault(key: &str) -> Option<String> {
     // In `#>>` it is a place from the end, and whoever writes it means that.
     let digits = key.strip_prefix('-')?;
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| {
-        format!("{key:?} would be a place from the end, which is not redacted; use \"*\" for all")
-    })
+    is_number.then(|| format!("{key:?} would be a place from the end, {instead}"))
 }

@@ -8,6 +8,7 @@ use trunkline_model::headers::{self, HeaderSelection};
 use trunkline_model::names::{ClusterName, MAX_IDENTIFIER_BYTES, SchemaName, SourceName};
 use trunkline_model::request::BodyFormat;
 
+use super::deduplication::deduplication;
 use super::redaction::redaction;
 use super::request::{body, http, rate_limit};
 use super::storage;
@@ -76,6 +77,7 @@ pub(super) fn validate(
     let shown = Shown::new(format, &header_columns);
     let object = format!("WebhookSource {name}");
     let (views, view_problems) = views(&spec.views, &shown, located.file.as_deref(), &object);
+    let deduplication = deduplication(spec.deduplicate.as_ref(), format, &mut collector);
     let redacted = redaction(name, located, format, manifests, &mut collector);
     let (shaping, warehouse_problems) = warehouse::shaping(
         spec.warehouse.as_ref(),
@@ -97,6 +99,7 @@ pub(super) fn validate(
             include_headers,
             header_columns,
             redaction: redacted.redaction,
+            deduplication,
             verification: verified.verification,
             rotation_grace_seconds: grace_seconds,
             readers: spec.readers.clone(),

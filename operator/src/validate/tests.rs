@@ -1,4 +1,5 @@
 mod cluster;
+mod deduplication;
 mod redaction;
 mod verification;
 mod views;

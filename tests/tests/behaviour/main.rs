@@ -14,6 +14,7 @@ mod chart;
 mod commit;
 mod connections;
 mod database_faults;
+mod deduplication;
 mod dev;
 mod docs;
 mod failover;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use trunkline_cli::segment::SIGNATURE_HEADER;
+use trunkline_model::deduplication::{Deduplication, Identity};
 use trunkline_model::presets::Preset;
 use trunkline_model::secret::SecretBytes;
 use trunkline_model::verification::{Mode, NamedSecret};
@@ -134,6 +135,10 @@ async fn an_ingester_that_has_seen_everything_shows_what_the_page_lists() {
     let preset = Preset::by_name("segment").unwrap();
     reporting.settings.verification = preset.verification(false, Mode::ReportOnly, vec![secret]);
     reporting.settings.notes_shapes = true;
+    reporting.settings.deduplication = Some(Deduplication {
+        by: Identity::BodyHash,
+        window_seconds: 60,
+    });
     let mut station =
         Station::with(vec![SourceDraft::segment("segment", &[SECRET]), reporting]).await;
     let [segment, reporting] = [0, 1].map(|index| station.sources[index].path());
@@ -162,8 +167,11 @@ async fn an_ingester_that_has_seen_everything_shows_what_the_page_lists() {
         r#"{{"type":"page","a":"\u0000","properties":{{"{}":1}}}}"#,
         "k".repeat(300)
     );
-    let answer = client.post(&reporting, &[], odd).await.unwrap();
-    assert_eq!(answer.status, 200);
+    // The second time it is not stored.
+    for _ in 0..2 {
+        let answer = client.post(&reporting, &[], odd.clone()).await.unwrap();
+        assert_eq!(answer.status, 200);
+    }
     let noted = "trunkline_ingester_noted_shapes_total";
     while station.ingester.metric(noted, "").await < 1.0 {
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -30,7 +30,7 @@ async fn a_stopped_database_refuses_at_once_and_is_used_again_when_it_is_back() 
     assert!(!committer.has_reached_database());
     let early = committer.commit(fixture.delivery("{}"), ()).await;
     assert!(
-        matches!(early, Ok(()) | Err(CommitError::Unavailable(_))),
+        matches!(early, Ok(_) | Err(CommitError::Unavailable(_))),
         "{early:?}"
     );
     ready(&committer).await;
@@ -161,11 +161,11 @@ async fn what_was_acknowledged_survives_kill_9_and_what_was_refused_is_not_there
     for (id, size, answer) in &outcomes {
         let found = usize::try_from(stored.get(id).copied().unwrap_or(0)).unwrap();
         match answer {
-            Ok(()) => assert_eq!(found, *size, "{id} was acknowledged"),
+            Ok(_) => assert_eq!(found, *size, "{id} was acknowledged"),
             Err(CommitError::UnknownOutcome(_)) => assert!(found == 0 || found == *size, "{id}"),
             Err(error) => assert_eq!(found, 0, "{id}: {error}"),
         }
-        kinds.insert(answer.as_ref().map_or_else(CommitError::label, |()| "ok"));
+        kinds.insert(answer.as_ref().map_or_else(CommitError::label, |_| "ok"));
     }
     assert_eq!(
         kinds,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use trunkline_ingester::commit::{CommitError, CommitMetrics, Committer, DatabaseState};
+use trunkline_ingester::commit::{CommitError, CommitMetrics, Committed, Committer, DatabaseState};
 use trunkline_ingester::json::{ArrayRows, decode};
 use trunkline_ingester::rows::{DeliveryFields, EncodedRows, RowEncoder};
 use trunkline_model::secret::SecretBytes;
@@ -138,8 +138,8 @@ pub(crate) async fn until_committed(fixture: &Fixture, committer: &Committer) ->
 }
 
 pub(crate) async fn timed(
-    commit: impl Future<Output = Result<(), CommitError>>,
-) -> (Result<(), CommitError>, Duration) {
+    commit: impl Future<Output = Result<Committed, CommitError>>,
+) -> (Result<Committed, CommitError>, Duration) {
     let begun = Instant::now();
     let answer = commit.await;
     (answer, begun.elapsed())

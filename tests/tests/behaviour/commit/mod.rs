@@ -9,3 +9,4 @@ mod orders;
 mod poison;
 mod repeats;
 mod rows;
+mod unseen;

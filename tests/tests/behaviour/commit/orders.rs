@@ -100,7 +100,7 @@ async fn a_stop_commits_what_waits_and_leaves_no_session() {
     let mut committed = 1;
     for answer in commits.join_all().await {
         match answer {
-            Ok(()) => committed += 1,
+            Ok(_) => committed += 1,
             Err(error) => assert_eq!(error, CommitError::Stopping),
         }
     }

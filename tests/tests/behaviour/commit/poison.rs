@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use trunkline_ingester::commit::{CommitError, CommitMetrics, Committer};
+use trunkline_ingester::commit::{CommitError, CommitMetrics, Committed, Committer};
 use trunkline_ingester::json::{Element, Envelope};
 use trunkline_ingester::rows::EncodedRows;
 use trunkline_model::verification::AuthScope;
@@ -119,7 +119,7 @@ async fn a_source_without_a_partition_is_refused_and_its_neighbours_are_not() {
             if is_lost {
                 Err(CommitError::NoPartition)
             } else {
-                Ok(())
+                Ok(Committed::default())
             }
         );
     }

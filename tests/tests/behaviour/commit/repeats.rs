@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use trunkline_ingester::commit::Committed;
 
 use super::harness::{Fixture, timed};
 
@@ -95,7 +96,7 @@ async fn two_ingesters_with_the_same_rows_in_opposite_orders_show_each_once() {
         }
         while let Some(done) = commits.join_next().await {
             let (answer, took) = done.unwrap();
-            assert_eq!(answer, Ok(()), "round {round}");
+            assert_eq!(answer, Ok(Committed::default()), "round {round}");
             assert!(took < Duration::from_secs(3), "round {round}: {took:?}");
         }
     }
@@ -130,7 +131,7 @@ async fn a_commit_that_never_ends_is_in_nobodys_way() {
     let rows =
         fixture.delivery(r#"[{"messageId":"free"},{"messageId":"held"},{"messageId":"kept"}]"#);
     let (answer, took) = timed(committer.commit(rows, ())).await;
-    assert_eq!(answer, Ok(()));
+    assert_eq!(answer, Ok(Committed::default()));
     assert!(took < Duration::from_secs(3), "{took:?}");
     assert_eq!(fixture.count("unsettled AND NOT dup").await, 3);
     // Once it is known how it ended, they are compared.
