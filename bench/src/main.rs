@@ -25,7 +25,7 @@ use trunkline_bench::output::{self, say};
 use pool::Pool;
 use receiver::{Kind, Programs};
 use scenario::{Plan, Run, Scenario};
-use station::{Log, SECRET, Station};
+use station::{Log, Prepared, SECRET, Station};
 
 /// Events that are made for each second of a run. A run that needs more ends when they do.
 const EVENTS_PER_SECOND: f64 = 80_000.0;
@@ -109,9 +109,12 @@ async fn main() -> anyhow::Result<()> {
     } else {
         Log::Short
     };
-    let has_layout = arguments.receivers.contains(&Kind::Layout);
+    let prepared = Prepared {
+        has_layout: arguments.receivers.contains(&Kind::Layout),
+        has_keys: arguments.receivers.contains(&Kind::Deduplicate),
+    };
     for pair in 1..=arguments.pairs {
-        let station = Station::start(arguments.writers, log, has_layout).await?;
+        let station = Station::start(arguments.writers, log, prepared).await?;
         let mut full_rates = HashMap::new();
         for &scenario in &scenarios {
             let mut receivers = arguments.receivers.clone();
@@ -140,7 +143,7 @@ async fn main() -> anyhow::Result<()> {
                 serde_json::to_writer(&file, &run)?;
                 writeln!(file)?;
                 say(&format!(
-                    "{pair:>3}  {:<8} {:<9} {:>8.0} events/s  p50 {:.2} ms  p99 {:.2} ms  max {:.0} ms",
+                    "{pair:>3}  {:<8} {:<11} {:>8.0} events/s  p50 {:.2} ms  p99 {:.2} ms  max {:.0} ms",
                     scenario.name(),
                     receiver.name(),
                     run.events_per_second,

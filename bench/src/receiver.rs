@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Noting,
     /// The ingester, with sources that have relations for analysts
     Layout,
+    /// The ingester, with sources that store no repeats
+    Deduplicate,
     /// The ingester of another build, given with --baseline
     Baseline,
     /// The least that a receiver has to do
@@ -45,6 +47,7 @@ impl Kind {
             Self::Trunkline => "trunkline",
             Self::Noting => "noting",
             Self::Layout => "layout",
+            Self::Deduplicate => "deduplicate",
             Self::Baseline => "baseline",
             Self::Floor => "floor",
             Self::Fastify => "fastify",
@@ -161,6 +164,7 @@ fn command(
         Kind::Trunkline => ingester(&programs.ingester, station.config_dir()),
         Kind::Noting => ingester(&programs.ingester, station.noting_config_dir()),
         Kind::Layout => ingester(&programs.ingester, station.layout_config_dir()?),
+        Kind::Deduplicate => ingester(&programs.ingester, station.deduplicating_config_dir()),
         Kind::Baseline => {
             let program = programs.baseline.as_ref();
             let program = program.context("which build is the baseline? say it with --baseline")?;
@@ -191,10 +195,12 @@ fn command(
 /// The floor and fastify listen once they have connected to the database.
 async fn is_ready(kind: Kind, address: SocketAddr, admin: SocketAddr) -> bool {
     match kind {
-        Kind::Trunkline | Kind::Noting | Kind::Layout | Kind::Baseline => Client::new(admin)
-            .get("/readyz")
-            .await
-            .is_ok_and(|answer| answer.status == 200),
         Kind::Floor | Kind::Fastify => TcpStream::connect(address).await.is_ok(),
+        Kind::Trunkline | Kind::Noting | Kind::Layout | Kind::Deduplicate | Kind::Baseline => {
+            Client::new(admin)
+                .get("/readyz")
+                .await
+                .is_ok_and(|answer| answer.status == 200)
+        }
     }
 }

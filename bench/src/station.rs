@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use tempfile::TempDir;
 use trunkline_bench::routes::{Routes, Source};
+use trunkline_model::deduplication::{Deduplication, Identity};
 use trunkline_tests::{ConfigDir, Database, SourceDraft};
 
 use crate::receiver::Kind;
@@ -50,6 +51,20 @@ struct Related {
     config: ConfigDir,
 }
 
+/// Keys of earlier events that are there, of which the index no longer fits into the processor's
+/// memory and still into the server's: those of a source that sends two dozen events a second, by a
+/// window of a day.
+const EARLIER_KEYS: u32 = 2_000_000;
+
+/// What only some receivers need.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Prepared {
+    /// Partitions that tell repeats.
+    pub(crate) has_layout: bool,
+    /// Keys of earlier events.
+    pub(crate) has_keys: bool,
+}
+
 /// A running server with [`SOURCES`] sources.
 pub(crate) struct Station {
     pub(crate) database: Database,
@@ -59,12 +74,14 @@ pub(crate) struct Station {
     noting: ConfigDir,
     /// As many whose `warehouse.layout` is Segment's.
     layout: Option<Related>,
+    /// The sources as they are, except that they store no repeats.
+    deduplicating: ConfigDir,
     folder: TempDir,
 }
 
 impl Station {
-    /// Starts a server. Relations for analysts take a while to be made.
-    pub(crate) async fn start(writers: usize, log: Log, has_layout: bool) -> anyhow::Result<Self> {
+    /// Starts a server. Relations for analysts and keys take a while to be made.
+    pub(crate) async fn start(writers: usize, log: Log, of: Prepared) -> anyhow::Result<Self> {
         let (min_wal_size, segments) = log.kept();
         let mut settings = SETTINGS.to_vec();
         settings.push(("min_wal_size", min_wal_size));
@@ -87,7 +104,7 @@ impl Station {
         for draft in &mut noting {
             draft.settings.notes_shapes = true;
         }
-        let layout = if has_layout {
+        let layout = if of.has_layout {
             let mut drafts: Vec<_> = (0..SOURCES)
                 .map(|number| SourceDraft::segment(&format!("layout-{number}"), &[SECRET]))
                 .collect();
@@ -101,7 +118,15 @@ impl Station {
         } else {
             None
         };
-        let (config, noting) = (config(&drafts), config(&noting));
+        let mut deduplicating = drafts.clone();
+        for draft in &mut deduplicating {
+            draft.settings.deduplication = Some(Deduplication {
+                by: Identity::MessageId,
+                window_seconds: 24 * 3600,
+            });
+        }
+        let (deduplicating, noting) = (config(&deduplicating), config(&noting));
+        let config = config(&drafts);
         let folder = tempfile::tempdir()?;
         let station = Self {
             database,
@@ -109,9 +134,13 @@ impl Station {
             config,
             noting,
             layout,
+            deduplicating,
             folder,
         };
         station.write_routes()?;
+        if of.has_keys {
+            station.fill_keys().await?;
+        }
         station.prepare(segments).await?;
         Ok(station)
     }
@@ -130,6 +159,16 @@ impl Station {
             sources: self.drafts.iter().map(source).collect(),
         };
         Ok(std::fs::write(self.routes(), serde_json::to_vec(&routes)?)?)
+    }
+
+    /// Their time is never over, so that they are told from those of a run.
+    async fn fill_keys(&self) -> anyhow::Result<()> {
+        let client = self.database.connect().await;
+        let fill = format!(
+            "INSERT INTO trunkline.seen_keys SELECT gen_random_uuid(), 'infinity' \
+             FROM generate_series(1, {EARLIER_KEYS})"
+        );
+        Ok(client.batch_execute(&fill).await?)
     }
 
     async fn prepare(&self, segments: usize) -> anyhow::Result<()> {
@@ -185,6 +224,11 @@ impl Station {
         Ok(layout.context("sources with a layout")?.config.path())
     }
 
+    /// The configuration directory of an ingester whose sources store no repeats.
+    pub(crate) fn deduplicating_config_dir(&self) -> &Path {
+        self.deduplicating.path()
+    }
+
     /// The file of [`Routes`].
     pub(crate) fn routes(&self) -> PathBuf {
         self.folder.path().join("routes.json")
@@ -220,6 +264,11 @@ impl Station {
         client
             .batch_execute(&format!("TRUNCATE {PLAIN_TABLE}, trunkline.shapes"))
             .await?;
+        // The events of the next run are the same.
+        client
+            .batch_execute("DELETE FROM trunkline.seen_keys WHERE until < 'infinity'")
+            .await?;
+        client.batch_execute("VACUUM trunkline.seen_keys").await?;
         client.batch_execute("CHECKPOINT").await?;
         Ok(())
     }

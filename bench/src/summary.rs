@@ -14,7 +14,7 @@ use crate::stalls::{Stall, distribution, longest_first, to_blame};
 /// The table of some runs.
 pub(crate) fn table(runs: &[Run]) -> String {
     let mut text = format!(
-        "{:<8}  {:<9}  {:>4}  {:>9}  {:>8}  {:>8}  {:>8}  {:>8}  {:>8}  {:>8}  {:>8}\n",
+        "{:<8}  {:<11}  {:>4}  {:>9}  {:>8}  {:>8}  {:>8}  {:>8}  {:>8}  {:>8}  {:>8}\n",
         "scenario",
         "receiver",
         "runs",
@@ -35,7 +35,7 @@ pub(crate) fn table(runs: &[Run]) -> String {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "{:<8}  {:<9}  {:>4}  {:>9.0}  {:>8.2}  {:>8.2}  {:>8.2}  {:>8.1}  {:>8.1}  {:>8.1}  {:>8.1}",
+                "{:<8}  {:<11}  {:>4}  {:>9.0}  {:>8.2}  {:>8.2}  {:>8.2}  {:>8.1}  {:>8.1}  {:>8.1}  {:>8.1}",
                 scenario.name(),
                 kind.name(),
                 runs.len(),
@@ -126,7 +126,7 @@ pub(crate) fn stalls(runs: &[Run]) -> Stalls {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "{:>3}  {:<8} {:<9} {:.0} s, p99.9 {:.2} ms, {} changes; stalls: {}",
+            "{:>3}  {:<8} {:<11} {:.0} s, p99.9 {:.2} ms, {} changes; stalls: {}",
             run.pair,
             run.scenario.name(),
             run.receiver.name(),
@@ -238,7 +238,7 @@ mod tests {
         assert!(text.contains("2.00 (2.00 to 3.00)"), "{text}");
         assert!(!text.contains("fastify"), "{text}");
         let text = table(&runs);
-        assert!(text.contains("trunkline     3         80"), "{text}");
+        assert!(text.contains("trunkline       3         80"), "{text}");
     }
 
     #[test]
