@@ -19,6 +19,11 @@ pub struct SourceWarehouse {
     /// `trunkline.schema_changes`, until it is false again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pinned: bool,
+    /// Also keep the rows of the relations in tables, of partitions whose time is over, for queries that
+    /// read many days. They show the same; it takes disk, and work of PostgreSQL after midnight. Only of
+    /// a source with partitions of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub materialized: bool,
     /// Columns that have another name or type than the layout and the first value give them. What is
     /// wrong with one is said in `RelationReady`, and the source is served all the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

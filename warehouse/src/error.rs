@@ -324,6 +324,11 @@ impl Error {
         }
     }
 
+    /// Whether a table that it concerns was dropped meanwhile.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.code() == Some(&SqlState::UNDEFINED_TABLE)
+    }
+
     /// Whether it concerns the one object that was being changed, so that others can go on.
     pub(crate) fn is_local(&self) -> bool {
         matches!(

@@ -15,6 +15,7 @@ use crate::catalog;
 use crate::erase;
 use crate::error::Error;
 use crate::indexes;
+use crate::materialize;
 use crate::own_views;
 use crate::preflight::Preflight;
 use crate::rejections;
@@ -122,6 +123,11 @@ const MIGRATIONS: &[Migration] = &[
         version: 15,
         what: "create trunkline.seen_keys",
         sql: seen_keys::catalog,
+    },
+    Migration {
+        version: 16,
+        what: "create trunkline.materialized_tables",
+        sql: materialize::catalog,
     },
     Migration {
         version: 17,
@@ -417,8 +423,7 @@ mod tests {
             .iter()
             .map(|migration| migration.version)
             .collect();
-        let numbers: Vec<_> = (1..=15).chain([17]).collect();
-        assert_eq!(versions, numbers);
+        assert_eq!(versions, (1..=known_version()).collect::<Vec<_>>());
     }
 
     #[test]

@@ -51,6 +51,7 @@ mod found;
 mod indexes;
 mod ingest;
 mod layout;
+mod materialize;
 mod own_views;
 mod partitions;
 mod preflight;

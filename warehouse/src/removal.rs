@@ -18,6 +18,7 @@ use crate::claim;
 use crate::detach::detach;
 use crate::error::Error;
 use crate::layout::EVENTS;
+use crate::materialize;
 use crate::own_views::{MadeView, made_views};
 use crate::partitions::bucket_table;
 use crate::preflight::Preflight;
@@ -87,6 +88,7 @@ pub(crate) async fn drop_source(
     let views = made_views(client).await?.remove(&number);
     let step = drop_schema(row, source, views.as_deref().unwrap_or_default());
     report.absorb(run(client, &step).await?);
+    report.absorb(materialize::drop_all(client, number).await?);
     if row.shared.is_some() {
         report.absorb(run(client, &drop_group(number, &group)).await?);
         report.absorb(run(client, &let_rows_go(row)).await?);

@@ -22,6 +22,7 @@ use crate::apply::{CURRENT_ROLE, column, field, read, run_or_fail};
 use crate::catalog::{self, LEAF_BOUNDS, SourceRow};
 use crate::detach::detach;
 use crate::error::Error;
+use crate::materialize::release;
 use crate::partitions::{TABLE_NAME, bucket_table, own};
 use crate::removal::run;
 use crate::sources::DesiredSource;
@@ -167,6 +168,8 @@ async fn drop_one(
     if let Some(retention) = partition.retention {
         run_or_fail(client, &record(partition, retention)).await?;
     }
+    // What is shown of it from now on is shown until it is detached.
+    release(client, partition.bucket, &partition.partition).await?;
     let above = bucket_table(partition.bucket);
     detach(client, owner, &above, &partition.table()).await?;
     run(client, &drop_table(partition, whose)).await

@@ -1,6 +1,6 @@
 //! What PostgreSQL does too late or not at all by itself: freezes partitions whose time is over, and
 //! keeps the statistics of the tables above them. Before that, repeats are marked, and keys of events
-//! whose repeats may be stored again are forgotten.
+//! whose repeats may be stored again are forgotten; after it, rows are materialised.
 //!
 //! Rows are only ever inserted. A vacuum freezes them nearly for nothing while they are in memory;
 //! the one that PostgreSQL forces later, when their transactions get old, writes as much WAL as they
@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 use trunkline_pgconn::Target;
 
 use crate::apply::{CURRENT_ROLE, field, read, run, run_long};
 use crate::catalog::LEAF_BOUNDS;
 use crate::connection;
 use crate::error::Error;
+use crate::materialize;
 use crate::partitions::TABLE_NAME;
 use crate::repeats;
 use crate::seen_keys;
@@ -58,9 +58,24 @@ pub(crate) async fn upkeep(client: &Client, owner: &Target) -> Result<Report, Er
     absorb(&mut report, &mut failure, seen_keys::forget(client).await)?;
     let closed = closed(client).await?;
     let unknown = unknown(client).await?;
-    if closed.is_empty() && unknown.is_empty() {
-        return failure.map_or(Ok(report), Err);
+    if !closed.is_empty() || !unknown.is_empty() {
+        freeze_and_analyze(client, owner, closed, unknown, &mut report, &mut failure).await?;
     }
+    // Last, since it rests on what is settled, and takes longest.
+    let kept = materialize::keep(client, owner).await;
+    absorb(&mut report, &mut failure, kept)?;
+    failure.map_or(Ok(report), Err)
+}
+
+/// Freezes the `closed` tables, and analyzes those that are `unknown`.
+async fn freeze_and_analyze(
+    client: &Client,
+    owner: &Target,
+    closed: Vec<String>,
+    unknown: Vec<String>,
+    report: &mut Report,
+    failure: &mut Option<Error>,
+) -> Result<(), Error> {
     let connected = connection::open(owner).await?;
     for table in closed {
         let doing = format!("freeze {table}");
@@ -72,15 +87,15 @@ pub(crate) async fn upkeep(client: &Client, owner: &Target) -> Result<Report, Er
             }
         };
         let outcome = then_pause(freeze).await;
-        note(&mut report, &mut failure, doing, outcome)?;
+        note(report, failure, doing, outcome)?;
     }
     for table in unknown {
         let doing = format!("analyze {table}");
         let sql = format!("ANALYZE {table}");
         let outcome = then_pause(run_long(&connected, &doing, &sql)).await;
-        note(&mut report, &mut failure, doing, outcome)?;
+        note(report, failure, doing, outcome)?;
     }
-    failure.map_or(Ok(report), Err)
+    Ok(())
 }
 
 /// Keeps what came of a part of the work; only what concerns all of it ends it.
@@ -100,7 +115,7 @@ fn absorb(
 }
 
 /// Does the work on one table, and pauses.
-async fn then_pause<T>(work: impl Future<Output = T>) -> T {
+pub(crate) async fn then_pause<T>(work: impl Future<Output = T>) -> T {
     let begun = Instant::now();
     let done = work.await;
     sleep(begun.elapsed().min(LONGEST_PAUSE)).await;
@@ -125,7 +140,7 @@ fn note(
             reason: PendingReason::Locked,
         }),
         // It was dropped meanwhile.
-        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => {}
+        Err(error) if error.is_gone() => {}
         Err(error) if error.is_local() => {
             failure.get_or_insert(error);
         }

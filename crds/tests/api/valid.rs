@@ -99,6 +99,7 @@ fn sources_of_every_shape_are_taken() {
         json!({"warehouse": {}, "body": {"format": "Bytes"}}),
         json!({"warehouse": {"layout": "segment"}}),
         json!({"warehouse": {"layout": "segment", "pinned": true}}),
+        json!({"warehouse": {"layout": "segment", "materialized": true}}),
         json!({"warehouse": {"layout": "segment", "overrides": [
             {"relation": "product_viewed", "column": "price", "type": "numeric", "name": "unit_price"},
             {"relation": "product_viewed", "column": "2fa", "type": "boolean"},

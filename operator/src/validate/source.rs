@@ -74,6 +74,8 @@ pub(super) fn validate(
         &mut collector,
     );
     let layout = warehouse::layout(spec.warehouse.as_ref(), spec.body.format, &mut collector);
+    let storage = storage::storage(spec.storage);
+    warehouse::materialized(spec.warehouse.as_ref(), storage, &mut collector);
     let shown = Shown::new(format, &header_columns);
     let object = format!("WebhookSource {name}");
     let (views, view_problems) = views(&spec.views, &shown, located.file.as_deref(), &object);
@@ -105,7 +107,7 @@ pub(super) fn validate(
             readers: spec.readers.clone(),
             retention_days,
             partition_by,
-            storage: storage::storage(spec.storage),
+            storage,
             indexes,
             layout,
             shaping,

@@ -310,6 +310,23 @@ fn a_source_is_pinned_where_its_manifest_says_so() {
 }
 
 #[test]
+fn rows_are_materialised_of_a_source_with_partitions_of_its_own() {
+    for (spec, is_materialized) in [
+        ("warehouse: {layout: segment, materialized: true},", true),
+        ("warehouse: {layout: segment},", false),
+        ("", false),
+    ] {
+        let source = only(&signed(spec)).unwrap();
+        assert_eq!(source.shaping.is_materialized, is_materialized, "{spec}");
+    }
+    let shared = "storage: Shared, warehouse: {layout: segment, materialized: true},";
+    let said = only(&signed(shared)).unwrap_err().to_string();
+    let expected =
+        "spec.warehouse.materialized: needs partitions of the source's own; set it to false";
+    assert!(said.contains(expected), "{said}");
+}
+
+#[test]
 fn an_override_that_is_wrong_is_named_with_its_field_and_leaves_the_source_valid() {
     let declared = |overrides: &str| {
         let warehouse = format!("warehouse: {{layout: segment, overrides: [{overrides}]}},");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use trunkline_crds::{BodyFormat, ColumnOverride, MAX_OVERRIDES, SourceWarehouse};
 use trunkline_model::names::MAX_IDENTIFIER_BYTES;
-use trunkline_warehouse::{ColumnType, Shaping, WarehouseLayout};
+use trunkline_warehouse::{ColumnType, Shaping, Storage, WarehouseLayout};
 
 use crate::problem::{Collector, Problem};
 
@@ -26,6 +26,21 @@ pub(super) fn layout(
         );
     }
     layout
+}
+
+/// Whether rows are kept in tables too. These are made of partitions that are the source's own.
+pub(super) fn materialized(
+    spec: Option<&SourceWarehouse>,
+    storage: Storage,
+    collector: &mut Collector<'_>,
+) {
+    if storage == Storage::Shared && spec.is_some_and(|warehouse| warehouse.materialized) {
+        collector.add(
+            "spec.warehouse.materialized",
+            "needs partitions of the source's own; set it to false, or recreate the source with \
+             spec.storage: Dedicated",
+        );
+    }
 }
 
 /// What else is decided of them, and what is wrong with it.
@@ -77,6 +92,7 @@ pub(super) fn shaping(
     };
     let shaping = Shaping {
         is_pinned: spec.is_some_and(|warehouse| warehouse.pinned),
+        is_materialized: spec.is_some_and(|warehouse| warehouse.materialized),
         overrides,
     };
     (shaping, problems)

@@ -16,7 +16,9 @@ use trunkline_model::names::{quote_identifier, quote_literal};
 use super::account::{record_added, record_columns, record_events, record_reshaped};
 use super::decide::Decided;
 use super::known::Known;
+use super::materialized::Part;
 use super::readers::{grant_one, own};
+use super::rename::{quoted, rename};
 use super::view::{Origin, View, view};
 use super::{discards, layout_name};
 use crate::apply::try_once;
@@ -37,6 +39,10 @@ pub(crate) struct Definition {
     /// Whether it is named after an event, which no log shows.
     is_of_event: bool,
     view: View,
+    /// What the view reads from a materialised table, as the catalog keeps it.
+    part: Option<String>,
+    /// Partitions of that, which have to be there: as an array of their numbers.
+    leaves: String,
     /// Names the definition.
     fingerprint: String,
     /// What the catalog remembers as that; empty without a view.
@@ -61,7 +67,9 @@ impl Definition {
     ) -> Option<Self> {
         let relation = decided.relations.get(name)?;
         let before = known.decided.relations.get(name);
-        let view_before = before.map(|it| view(origin, name, it, &known.decided));
+        let part_before = known.parts.get(name);
+        let view_before = before.map(|it| view(origin, name, it, &known.decided, part_before));
+        let part = known.part(origin, name, decided);
         let is_new = before.is_none();
         let columns_before = before.map_or(&[][..], |it| &it.columns[..]);
         let new = relation
@@ -90,10 +98,39 @@ impl Definition {
                 group,
                 known,
                 name,
-                view(origin, name, relation, decided),
+                view(origin, name, relation, decided, part),
                 view_before,
             )
+            .reading(part)
         })
+    }
+
+    /// Of a relation as it is known, with `part` of its rows from a materialised table.
+    pub(crate) fn of_part(
+        origin: Origin<'_>,
+        group: &Role,
+        known: &Known,
+        name: &str,
+        part: Option<&Part>,
+    ) -> Option<Self> {
+        let relation = known.decided.relations.get(name)?;
+        let with = |part| view(origin, name, relation, &known.decided, part);
+        let before = with(known.parts.get(name));
+        let definition = Self::new(origin, group, known, name, with(part), Some(before));
+        Some(Self {
+            is_of_event: relation.subject == super::subject::Subject::Event,
+            ..definition.reading(part)
+        })
+    }
+
+    fn reading(self, part: Option<&Part>) -> Self {
+        let leaves = part.into_iter().flat_map(|part| &part.leaves);
+        let leaves: Vec<_> = leaves.map(|leaf| leaf.id.to_string()).collect();
+        Self {
+            part: part.map(Part::to_catalog),
+            leaves: format!("{{{}}}", leaves.join(",")),
+            ..self
+        }
     }
 
     /// Of the discards of what is decided.
@@ -143,6 +180,8 @@ impl Definition {
             layout: layout_name(origin.naming),
             relation: name.to_owned(),
             is_of_event: false,
+            part: None,
+            leaves: "{}".to_owned(),
             fingerprint: view.fingerprint(),
             remembered,
             renames: Vec::new(),
@@ -181,6 +220,26 @@ impl Definition {
         } else {
             self.build(needed, &[], &[])
         }
+    }
+
+    /// The step that changes what is read from a materialised table: needed as long as the view is what
+    /// is remembered, and all that it is to read is there.
+    pub(crate) fn step_of_part(&self) -> Step {
+        let needed = Test::new(
+            "EXISTS (SELECT FROM trunkline.sources WHERE bucket = $1::integer AND layout = $2) \
+             AND EXISTS (SELECT FROM trunkline.relations \
+             WHERE source_number = $1::integer AND relation = $3 AND fingerprint = $4) \
+             AND NOT EXISTS (SELECT FROM unnest($5::bigint[]) AS r(id) WHERE NOT EXISTS \
+             (SELECT FROM trunkline.materialized_partitions p WHERE p.id = r.id AND p.is_ready))",
+            [
+                &self.number.to_string(),
+                self.layout,
+                &self.relation,
+                &self.remembered,
+                &self.leaves,
+            ],
+        );
+        self.build(needed, &self.create(), &self.comments)
     }
 
     fn needed(&self) -> Test {
@@ -249,14 +308,18 @@ impl Definition {
         }));
         if !create.is_empty() {
             statements.push(self.grants.clone());
-            let fingerprint = quote_literal(&self.fingerprint);
+            let part = self.part.as_deref().map(quote_literal);
             statements.push(format!(
-                "INSERT INTO trunkline.relations (source_number, relation, layout, fingerprint) \
-                 VALUES ({}, {}, {}, {fingerprint}) ON CONFLICT (source_number, relation) \
-                 DO UPDATE SET fingerprint = {fingerprint}",
+                "INSERT INTO trunkline.relations \
+                 (source_number, relation, layout, fingerprint, materialized) \
+                 VALUES ({}, {}, {}, {}, {}) ON CONFLICT (source_number, relation) \
+                 DO UPDATE SET fingerprint = excluded.fingerprint, \
+                 materialized = excluded.materialized",
                 self.number,
                 quote_literal(&self.relation),
-                quote_literal(self.layout)
+                quote_literal(self.layout),
+                quote_literal(&self.fingerprint),
+                part.as_deref().unwrap_or("NULL")
             ));
         }
         statements.extend(self.record.iter().cloned());
@@ -321,38 +384,4 @@ impl Definition {
             None => Report::of(&step, outcome?),
         })
     }
-}
-
-/// A relation's name as SQL.
-pub(super) fn quoted(schema: &str, relation: &str) -> String {
-    format!(
-        "{}.{}",
-        quote_identifier(schema),
-        quote_identifier(relation)
-    )
-}
-
-/// Gives columns of a view other names, by way of names that no other has, since two may change places.
-/// One that is not there is left out: the view may be another one than the catalog knows.
-fn rename(view: &str, renames: &[(String, String)]) -> String {
-    let between = |place: usize| format!("trunkline renames {place}");
-    let places = || renames.iter().enumerate();
-    let away = places().map(|(place, (before, _))| (before.clone(), between(place)));
-    let back = places().map(|(place, (_, behind))| (between(place), behind.clone()));
-    let each: Vec<_> = away
-        .chain(back)
-        .map(|(from, to)| {
-            format!(
-                "IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass({}) \
-                 AND attname = {} AND NOT attisdropped) \
-                 THEN ALTER VIEW {view} RENAME COLUMN {} TO {}; END IF;",
-                quote_literal(view),
-                quote_literal(&from),
-                quote_identifier(&from),
-                quote_identifier(&to)
-            )
-        })
-        .collect();
-    let all = format!("BEGIN {} END", each.join(" "));
-    format!("DO {}", quote_literal(&all))
 }

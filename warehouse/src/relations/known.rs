@@ -10,10 +10,13 @@ use super::casts::ColumnType;
 use super::decide::{Decided, EventName};
 use super::discards::DISCARDS;
 use super::layout_named;
+use super::materialized::Part;
 use super::overrides::Overrides;
 use super::relation::{Blocked, Column, Relation};
 use super::shaping::{Rules, Shaping};
+use super::shown::stored;
 use super::subject::Subject;
+use super::view::Origin;
 use crate::apply::{field, read as read_rows};
 use crate::error::Error;
 use crate::step::{PendingReason, PendingStep};
@@ -28,12 +31,16 @@ pub(crate) struct Known {
     pub(crate) layout: Option<Naming>,
     /// Whether what is new is held back.
     pub(crate) is_pinned: bool,
+    /// Whether what is over is to be kept in typed tables.
+    pub(crate) is_materialized: bool,
     /// What is wished of columns.
     pub(crate) overrides: Overrides,
     /// Those made by these rules.
     pub(crate) decided: Decided,
     /// Names their definitions, by the relation; `discards` among them.
     pub(crate) fingerprints: BTreeMap<String, String>,
+    /// What views read from materialised tables, by the relation.
+    pub(crate) parts: BTreeMap<String, Part>,
     /// Every relation that there is, with the rules that it was made by.
     pub(crate) made: BTreeMap<String, Option<Naming>>,
     /// What others have built on relations, as the server lists it; where a type may be changed.
@@ -66,6 +73,7 @@ impl Known {
         Self {
             layout,
             is_pinned: shaping.is_some_and(|it| it.is_pinned),
+            is_materialized: shaping.is_some_and(|it| it.is_materialized),
             overrides: overrides.map(Overrides::new).unwrap_or_default(),
             ..Self::default()
         }
@@ -78,6 +86,15 @@ impl Known {
             is_pinned: self.is_pinned,
             overrides: &self.overrides,
         })
+    }
+
+    /// What the view of a relation of `decided` goes on reading from a materialised table: what it reads
+    /// now, unless something of its definition is another one.
+    pub(super) fn part(&self, origin: Origin<'_>, name: &str, decided: &Decided) -> Option<&Part> {
+        let part = self.parts.get(name).filter(|_| self.is_materialized)?;
+        let relation = decided.relations.get(name)?;
+        let stored = stored(origin, name, relation, decided);
+        (part.definition == stored.definition()).then_some(part)
     }
 
     /// What the relations are to be when nothing is new: those that there are and those that are always
@@ -174,6 +191,7 @@ pub(crate) async fn read(client: &Client, numbers: Option<&[i32]>) -> Result<Rel
         of_source.layout = layout.as_deref().and_then(layout_named);
         of_source.is_pinned = get(row, 2)?;
         of_source.overrides = Overrides::from_catalog(get(row, 3)?);
+        of_source.is_materialized = get(row, 4)?;
     }
     for row in &relations {
         let (name, layout): (String, String) = (get(row, 1)?, get(row, 2)?);
@@ -188,6 +206,10 @@ pub(crate) async fn read(client: &Client, numbers: Option<&[i32]>) -> Result<Rel
                 of_source.decided.relations.insert(name.clone(), relation);
             }
             of_source.fingerprints.insert(name.clone(), get(row, 3)?);
+            let part: Option<&str> = get(row, 4)?;
+            if let Some(part) = part.and_then(Part::from_catalog) {
+                of_source.parts.insert(name.clone(), part);
+            }
         }
         of_source.made.insert(name, layout);
     }
@@ -236,11 +258,12 @@ async fn ask(client: &Client, sql: &str, numbers: Option<&[i32]>) -> Result<Vec<
 
 const DOING: &str = "read what is known of relations";
 
-const WISHES: &str = "SELECT bucket, layout, pinned, overrides::text FROM trunkline.sources \
-     WHERE (layout IS NOT NULL OR pinned OR overrides <> '[]') \
+const WISHES: &str = "SELECT bucket, layout, pinned, overrides::text, materialized \
+     FROM trunkline.sources \
+     WHERE (layout IS NOT NULL OR pinned OR materialized OR overrides <> '[]') \
      AND ($1 IS NULL OR bucket = ANY ($1))";
 
-const RELATIONS: &str = "SELECT source_number, relation, layout, fingerprint \
+const RELATIONS: &str = "SELECT source_number, relation, layout, fingerprint, materialized::text \
      FROM trunkline.relations WHERE $1 IS NULL OR source_number = ANY ($1)";
 
 const COLUMNS: &str = "SELECT source_number, relation, \"column\", sql_type, paths, has_misfits, \

@@ -27,20 +27,25 @@ mod change;
 mod decide;
 mod discards;
 mod expected;
+mod handled;
 mod known;
+mod materialized;
 mod overrides;
 mod poll;
 mod readers;
 mod relation;
+mod rename;
 mod report;
 mod schema;
 mod settle;
 mod shape;
 mod shaping;
+mod shown;
 mod subject;
 mod switch;
 #[cfg(test)]
 mod tests;
+mod union;
 mod view;
 
 use trunkline_model::naming::Naming;
@@ -55,11 +60,15 @@ pub use shaping::Shaping;
 
 pub(crate) use change::Definition;
 pub(crate) use known::{Known, Relations, read};
+pub(crate) use materialized::{Part, PartLeaf};
 pub(crate) use readers::revoke;
 pub(crate) use schema::{catalog, shaping_catalog};
 pub(crate) use settle::{drop_all, forget, work};
 pub(crate) use shaping::record as record_shaping;
+pub(crate) use shown::{Stored, StoredColumn, stored};
 pub(crate) use switch::{Switched, record_layout, switch};
+pub(crate) use union::PLACE;
+pub(crate) use view::Origin;
 
 /// Whose tables a source's relations are like.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

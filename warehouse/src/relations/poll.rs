@@ -12,24 +12,24 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
-use trunkline_model::names::{ClusterName, SourceName, quote_literal};
+use trunkline_model::names::{ClusterName, SourceName};
 
-use super::account::insert_events;
 use super::change::Definition;
 use super::decide::{Decided, Decision, decide};
+use super::handled::handle;
 use super::known::{self, Known};
-use super::relation::LeftOut;
 use super::shape::{Kind, Shape, call_of};
 use super::shaping::Rules;
 use super::view::Origin;
 use crate::Warehouse;
-use crate::apply::{CURRENT_ROLE, field, read, try_once};
+use crate::apply::{field, read, try_once};
 use crate::catalog::{self, SourceRow};
 use crate::claim::Held;
 use crate::error::{Error, chain};
 use crate::layout;
+use crate::materialize;
 use crate::roles::Role;
-use crate::step::{Outcome, PendingReason, Step, Test};
+use crate::step::{Outcome, PendingReason};
 
 /// News taken up at once; what is more comes next.
 const NEWS_AT_ONCE: usize = 10_000;
@@ -94,11 +94,13 @@ impl Relator {
             database: &database,
             waiting,
             met: BTreeSet::new(),
+            reshaped: BTreeSet::new(),
             news: News::default(),
         };
         if !shapes.is_empty() {
             layout::require(&lease).await?;
             polled.take_up(shapes).await?;
+            polled.follow().await?;
         }
         let news = polled.finish();
         lease.give_back();
@@ -152,10 +154,27 @@ struct Poll<'a> {
     waiting: &'a mut HashMap<(i32, String), Waiting>,
     /// The relations that wait, as far as this look has met them.
     met: BTreeSet<(i32, String)>,
+    /// Sources with materialised rows of which a relation has changed.
+    reshaped: BTreeSet<i32>,
     news: News,
 }
 
 impl Poll<'_> {
+    /// Lets relations that have changed read again what is materialised of them.
+    async fn follow(&self) -> Result<(), Error> {
+        for number in &self.reshaped {
+            match materialize::follow(self.client, *number).await {
+                // They read events meanwhile, and upkeep tries it again.
+                Err(error) if error.is_local() => {
+                    let error = chain(&error);
+                    tracing::debug!(error, "relations read events until upkeep has looked");
+                }
+                done => drop(done?),
+            }
+        }
+        Ok(())
+    }
+
     async fn take_up(&mut self, shapes: BTreeMap<i32, Vec<Shape>>) -> Result<(), Error> {
         let numbers: Vec<_> = shapes.keys().copied().collect();
         let (rows, mut relations) = tokio::try_join!(
@@ -198,10 +217,13 @@ impl Poll<'_> {
         let mut blocked = BTreeSet::new();
         for name in changed(&known.decided, &decided) {
             let definition = Definition::of_relation(origin, &group, known, &decided, &name);
-            if let Some(definition) = definition
-                && !self.attempt(origin, &definition).await?
-            {
+            let Some(definition) = definition else {
+                continue;
+            };
+            if !self.attempt(origin, &definition).await? {
                 blocked.insert(name);
+            } else if known.is_materialized && definition.changes_view() {
+                self.reshaped.insert(row.number);
             }
         }
         let is_there = |shape: &&Shape| {
@@ -329,61 +351,6 @@ fn leave_as_known(decided: &mut Decided, known: &Known, blocked: &BTreeSet<Strin
         }
         true
     });
-}
-
-/// Marks shapes as handled, and writes down what no relation shows of them.
-fn handle(
-    origin: Origin<'_>,
-    known: &Known,
-    decided: &Decided,
-    left_out: &BTreeSet<LeftOut>,
-    handled: &[&Shape],
-) -> Step {
-    let ids: Vec<_> = handled.iter().map(|shape| shape.id.as_str()).collect();
-    let ids = format!("{{{}}}", ids.join(","));
-    let mut statements = vec![format!(
-        "UPDATE trunkline.shapes SET handled_at = now() \
-         WHERE handled_at IS NULL AND id = ANY ({}::uuid[])",
-        quote_literal(&ids)
-    )];
-    // Those with a relation were written down with it.
-    let without_relation = decided
-        .events
-        .iter()
-        .filter(|(name, it)| it.relation.is_none() && !known.decided.events.contains_key(*name))
-        .map(|(name, _)| name.as_str());
-    statements.extend(insert_events(origin.held.number, decided, without_relation));
-    if !left_out.is_empty() {
-        let rows: Vec<_> = left_out
-            .iter()
-            .map(|it| {
-                let column = it.column.as_deref();
-                format!(
-                    "({}, {}, {}, '{}', {})",
-                    quote_literal(origin.source),
-                    quote_literal(&it.relation),
-                    column.map_or_else(|| "NULL".to_owned(), quote_literal),
-                    it.because.as_str(),
-                    quote_literal(&it.detail)
-                )
-            })
-            .collect();
-        statements.push(format!(
-            "INSERT INTO trunkline.schema_changes (source, relation, \"column\", change, detail) \
-             VALUES\n  {}\nON CONFLICT DO NOTHING",
-            rows.join(",\n  ")
-        ));
-    }
-    Step {
-        what: format!("mark shapes of source {} as handled", origin.source),
-        needed: Test::new(
-            "EXISTS (SELECT FROM trunkline.shapes \
-             WHERE handled_at IS NULL AND id = ANY ($1::uuid[]))",
-            [&ids],
-        ),
-        sql: statements.join(";\n"),
-        fix: format!("ALTER TABLE trunkline.shapes OWNER TO {CURRENT_ROLE}"),
-    }
 }
 
 /// The pause after so many failures before this one, a quarter longer or shorter by chance.

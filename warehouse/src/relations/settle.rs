@@ -67,7 +67,8 @@ pub(crate) fn drop_all(number: i32, schema: &str) -> String {
     let each = format!(
         "DECLARE name text; BEGIN FOR name IN SELECT relation FROM trunkline.relations \
          WHERE source_number = {number} LOOP \
-         EXECUTE format('DROP VIEW IF EXISTS %I.%I', {}, name); END LOOP; END",
+         EXECUTE format('DROP VIEW IF EXISTS %I.%I', {}, name); END LOOP; \
+         UPDATE trunkline.relations SET materialized = NULL WHERE source_number = {number}; END",
         quote_literal(schema)
     );
     format!("DO {}", quote_literal(&each))

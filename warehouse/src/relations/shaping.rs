@@ -16,6 +16,9 @@ use crate::step::{Step, Test};
 pub struct Shaping {
     /// Whether they stay as they are: what is new is held back, and listed.
     pub is_pinned: bool,
+    /// Whether the rows of partitions whose time is over are also kept in typed tables, for queries that
+    /// read many of them. Sources that share a bucket have none.
+    pub is_materialized: bool,
     /// Columns that have another name or type than they would have. None: as the catalog knows them.
     pub overrides: Option<Vec<ColumnOverride>>,
 }
@@ -41,25 +44,28 @@ pub(crate) fn record(
     // What nobody can read stays as it is.
     let Shaping {
         is_pinned,
+        is_materialized,
         overrides,
     } = source.shaping.as_ref()?;
     let overrides = overrides.as_deref().map(Overrides::new);
     let none = Known::default();
     let known = known.unwrap_or(&none);
     let is_same = |overrides: &Overrides| *overrides == known.overrides;
-    if *is_pinned == known.is_pinned && overrides.as_ref().is_none_or(is_same) {
+    let lets_nothing_in = *is_pinned == known.is_pinned && overrides.as_ref().is_none_or(is_same);
+    if lets_nothing_in && *is_materialized == known.is_materialized {
         return None;
     }
     let of_source = quote_literal(&source.name.to_string());
     let overrides = overrides.as_ref().map(Overrides::to_catalog);
     let mut statements = vec![format!(
-        "UPDATE trunkline.sources SET pinned = {is_pinned}, overrides = {} WHERE bucket = {number}",
+        "UPDATE trunkline.sources SET pinned = {is_pinned}, materialized = {is_materialized}, \
+         overrides = {} WHERE bucket = {number}",
         overrides.as_ref().map_or_else(
             || "overrides".to_owned(),
             |json| format!("{}::jsonb", quote_literal(json))
         )
     )];
-    if !is_pinned {
+    if !is_pinned && !lets_nothing_in {
         statements.push(format!(
             "DELETE FROM trunkline.schema_changes \
              WHERE source = {of_source} AND change IN ('held', 'overflow')"
@@ -78,12 +84,13 @@ pub(crate) fn record(
         ),
         needed: Test::new(
             "EXISTS (SELECT FROM trunkline.sources WHERE bucket = $1::integer \
-             AND (pinned <> $2::boolean \
+             AND (pinned <> $2::boolean OR materialized <> $4::boolean \
              OR overrides <> coalesce(nullif($3, '')::jsonb, overrides)))",
             [
                 &number.to_string(),
                 &is_pinned.to_string(),
                 overrides.as_deref().unwrap_or_default(),
+                &is_materialized.to_string(),
             ],
         ),
         sql: statements.join(";\n"),

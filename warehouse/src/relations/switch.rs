@@ -13,10 +13,10 @@ use tokio_postgres::Client;
 use trunkline_model::names::quote_literal;
 use trunkline_model::naming::Naming;
 
-use super::change::quoted;
 use super::known::{self, Relations};
 use super::layout_name;
 use super::readers::own;
+use super::rename::quoted;
 use super::shaping;
 use crate::apply::{CURRENT_ROLE, run_or_fail, try_once};
 use crate::claim::Held;

@@ -1,5 +1,6 @@
 //! What is decided of news, and the SQL that comes of it.
 
+mod materialized;
 mod overrides;
 
 use std::sync::LazyLock;
@@ -371,7 +372,7 @@ fn origin(naming: Naming, is_shared: bool) -> Origin<'static> {
 /// The query of a relation, in one line.
 fn query(naming: Naming, is_shared: bool, decided: &Decided, relation: &str) -> String {
     let found = &decided.relations[relation];
-    let view = view(origin(naming, is_shared), relation, found, decided);
+    let view = view(origin(naming, is_shared), relation, found, decided, None);
     view.query.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -585,6 +586,7 @@ fn a_fingerprint_follows_the_definition_and_what_is_said_of_it() {
             "order_completed",
             relation,
             decided,
+            None,
         )
         .fingerprint()
     };

@@ -10,8 +10,11 @@ use trunkline_model::names::{quote_identifier, quote_literal};
 use trunkline_model::naming::Naming;
 
 use super::decide::Decided;
+use super::materialized::Part;
 use super::relation::{Column, Relation, as_json};
+use super::shown::{ShownColumn, columns, key_of, stored};
 use super::subject::Subject;
+use super::union;
 use crate::claim::Held;
 use crate::definition::options;
 use crate::shared::SourceRows;
@@ -77,49 +80,73 @@ impl Origin<'_> {
         }
     }
 
+    /// Joins the names that the vendor gives to the events of the rows that are called `row`. The planner
+    /// leaves it out where nobody asks for them.
+    pub(super) fn short_names(&self, row: &str) -> String {
+        format!(
+            "LEFT JOIN trunkline.event_names AS n ON n.source_number = {} AND n.event = {row}.\"event\"",
+            self.held.number
+        )
+    }
+
     fn rows(&self) -> SourceRows {
         SourceRows::new(self.source, self.held.bucket)
     }
 }
 
-/// The view of the relation `name`.
-pub(crate) fn view(origin: Origin<'_>, name: &str, relation: &Relation, decided: &Decided) -> View {
+/// The view of the relation `name`, which reads `part` of its rows from a materialised table.
+pub(crate) fn view(
+    origin: Origin<'_>,
+    name: &str,
+    relation: &Relation,
+    decided: &Decided,
+    part: Option<&Part>,
+) -> View {
     let subject = relation.subject;
     let events: Vec<_> = decided.events_of(name).collect();
-    let mut selected = Vec::new();
+    let columns = columns(origin, name, relation, decided);
     let mut comments = vec![(None, comment(origin, subject, &events))];
-    for fixed in subject.fixed_columns(origin.naming, &slug(subject, &events, decided)) {
-        selected.push(format!(
-            "{} AS {}",
-            fixed.value,
-            quote_identifier(fixed.name)
-        ));
-        comments.push((Some(fixed.name.to_owned()), fixed.doc.to_owned()));
-    }
-    for column in &relation.columns {
-        selected.push(format!(
-            "{} AS {}",
-            value(column),
-            quote_identifier(column.shown_name())
-        ));
-        let name = column.shown_name().to_owned();
-        comments.push((Some(name), column_comment(column)));
-    }
+    let said = columns
+        .iter()
+        .map(|it| (Some(it.name.clone()), it.doc.clone()));
+    comments.extend(said);
+    let query = match (part, key_of(subject)) {
+        (None, _) => events_alone(origin, subject, &events, &columns),
+        (Some(part), None) => union::all_rows(origin, subject, &events, &columns, part),
+        (Some(part), Some(key)) => {
+            let stored = stored(origin, name, relation, decided);
+            union::latest(origin, subject, &columns, &stored, &key, part)
+        }
+    };
     View {
         options: origin.options(),
-        query: format!(
-            "SELECT\n  {}\nFROM {}",
-            selected.join(",\n  "),
-            rows(origin, subject, &events)
-        ),
+        query,
         comments,
     }
 }
 
+/// A query that reads nothing but the events.
+fn events_alone(
+    origin: Origin<'_>,
+    subject: Subject,
+    events: &[&str],
+    columns: &[ShownColumn],
+) -> String {
+    let selected: Vec<_> = columns
+        .iter()
+        .map(|it| format!("{} AS {}", it.value, quote_identifier(&it.name)))
+        .collect();
+    format!(
+        "SELECT\n  {}\nFROM {}",
+        selected.join(",\n  "),
+        rows(origin, subject, events)
+    )
+}
+
 /// What follows FROM: the events, called `b`.
-fn rows(origin: Origin<'_>, subject: Subject, events: &[&str]) -> String {
+pub(super) fn rows(origin: Origin<'_>, subject: Subject, events: &[&str]) -> String {
     let (table, condition) = (origin.table(), origin.condition());
-    let of_type = format!("b.\"type\" = {}", quote_literal(subject.event_type()));
+    let of_type = of_type(subject);
     if let Some(key) = subject.latest_of() {
         let columns: Vec<_> = STORED
             .iter()
@@ -135,11 +162,9 @@ fn rows(origin: Origin<'_>, subject: Subject, events: &[&str]) -> String {
         );
     }
     match subject {
-        // The planner leaves the join out where nobody asks for the column.
         Subject::Tracks => format!(
-            "{table} AS b\nLEFT JOIN trunkline.event_names AS n \
-             ON n.source_number = {} AND n.event = b.\"event\"\nWHERE {condition} AND {of_type}",
-            origin.held.number
+            "{table} AS b\n{}\nWHERE {condition} AND {of_type}",
+            origin.short_names("b")
         ),
         Subject::Event => format!(
             "{table} AS b\nWHERE {condition} AND {of_type} AND {}",
@@ -147,6 +172,11 @@ fn rows(origin: Origin<'_>, subject: Subject, events: &[&str]) -> String {
         ),
         _ => format!("{table} AS b\nWHERE {condition} AND {of_type}"),
     }
+}
+
+/// Is true of the events `b` of that kind.
+pub(super) fn of_type(subject: Subject) -> String {
+    format!("b.\"type\" = {}", quote_literal(subject.event_type()))
 }
 
 /// Is true of the track events of these names.
@@ -159,8 +189,8 @@ pub(super) fn is_one_of(events: &[&str]) -> String {
     }
 }
 
-/// What the column `event` of track events says.
-fn slug(subject: Subject, events: &[&str], decided: &Decided) -> String {
+/// What the column `event` of track events says, of the row that is called `row`.
+pub(super) fn slug(subject: Subject, events: &[&str], decided: &Decided, row: &str) -> String {
     if subject != Subject::Event {
         return "n.\"slug\"".to_owned();
     }
@@ -179,12 +209,12 @@ fn slug(subject: Subject, events: &[&str], decided: &Decided) -> String {
                     format!("WHEN {} THEN {}", quote_literal(name), quote_literal(slug))
                 })
                 .collect();
-            format!("CASE b.\"event\" {} END", cases.join(" "))
+            format!("CASE {row}.\"event\" {} END", cases.join(" "))
         }
     }
 }
 
-fn value(column: &Column) -> String {
+pub(super) fn value(column: &Column) -> String {
     let values: Vec<_> = column
         .paths
         .iter()
@@ -208,7 +238,7 @@ fn comment(origin: Origin<'_>, subject: Subject, events: &[&str]) -> String {
     )
 }
 
-fn column_comment(column: &Column) -> String {
+pub(super) fn column_comment(column: &Column) -> String {
     let paths: Vec<_> = column.paths.iter().map(|path| dotted(path)).collect();
     let paths = paths.join(", or else ");
     if column.shown_type().is_strict() {

@@ -47,10 +47,12 @@ async fn what_is_described_is_what_is_done() {
         desired[2].layout = Some(WarehouseLayout::Rudderstack);
         desired[2].shaping = Some(Shaping {
             is_pinned: true,
+            is_materialized: false,
             overrides: None,
         });
         desired[1].shaping = Some(Shaping {
             is_pinned: false,
+            is_materialized: false,
             overrides: Some(vec![ColumnOverride {
                 relation: "pages".to_owned(),
                 column: "title".to_owned(),

@@ -238,6 +238,7 @@ async fn an_older_layout_is_migrated_and_keeps_its_rows() {
             "create trunkline.purges (layout version 13)",
             "let owners shape relations (layout version 14)",
             "create trunkline.seen_keys (layout version 15)",
+            "create trunkline.materialized_tables (layout version 16)",
             "let sources ask for indexes (layout version 17)",
             "add column body_text to trunkline.events",
             "add column raw to trunkline.events",
@@ -352,7 +353,7 @@ async fn someone_elses_schema_of_our_name_is_left_alone_until_it_is_handed_over(
         let (_, fix) = error.split_once("run: ").unwrap();
         admin.batch_execute(fix).await.unwrap();
         warehouse.ensure_layout().await.unwrap();
-        assert_eq!(tree(&admin).await.len(), 20);
+        assert_eq!(tree(&admin).await.len(), 23);
     }
 }
 
@@ -412,13 +413,15 @@ async fn a_layout_whose_creation_was_cut_short_is_completed() {
             "DROP VIEW trunkline.webhook_sources, trunkline.source_statistics, \
              trunkline.rejections; \
              DROP FUNCTION trunkline.number_of, trunkline.boolean_of, trunkline.time_of, \
-             trunkline.timestamptz_or_null, trunkline.repeats, trunkline.unseen; \
+             trunkline.timestamptz_or_null, trunkline.repeats, trunkline.unseen, \
+             trunkline.keep_materialized; \
              DROP TABLE trunkline.own_views, trunkline.relation_columns, trunkline.relations, trunkline.event_names, \
              trunkline.schema_changes; \
              DROP TABLE trunkline_data.rejections, trunkline.dropped_partitions, \
              trunkline.frozen_partitions, trunkline.readers, trunkline.sources, \
              trunkline.shared_buckets, trunkline.shapes, trunkline.settled_partitions, \
-             trunkline.purges, trunkline.seen_keys, trunkline.events; \
+             trunkline.purges, trunkline.seen_keys, trunkline.materialized_partitions, \
+             trunkline.materialized_tables, trunkline.materialized_changes, trunkline.events; \
              DELETE FROM trunkline.layout",
         )
         .await

@@ -72,6 +72,18 @@ pub(crate) async fn note(
 
 /// Stores an event of `default/<schema>` now, and notes what is in it.
 pub(crate) async fn send(client: &Client, bucket: i32, schema: &str, body: &Value) {
+    send_at(client, bucket, schema, body, "now()", "gen_random_uuid()").await;
+}
+
+/// The same at another time and with a number of the delivery, both as SQL.
+pub(crate) async fn send_at(
+    client: &Client,
+    bucket: i32,
+    schema: &str,
+    body: &Value,
+    at: &str,
+    delivery: &str,
+) {
     let source = format!("default/{schema}");
     let text = |key: &str| body[key].as_str().map(quote_literal);
     let text = |key: &str| text(key).unwrap_or_else(|| "NULL".to_owned());
@@ -81,9 +93,9 @@ pub(crate) async fn send(client: &Client, bucket: i32, schema: &str, body: &Valu
         |time| format!("to_timestamp({}::numeric / 1000000)", time.unix_micros()),
     );
     let sql = format!(
-        "INSERT INTO trunkline.events (bucket, source, delivery_id, position, auth_scope, \
+        "INSERT INTO trunkline.events (bucket, source, received_at, delivery_id, position, auth_scope, \
          message_id, type, event, user_id, anonymous_id, \"timestamp\", body_json) \
-         VALUES ({bucket}, '{source}', gen_random_uuid(), 0, 'request', {}, {}, {}, {}, {}, {time}, \
+         VALUES ({bucket}, '{source}', {at}, {delivery}, 0, 'request', {}, {}, {}, {}, {}, {time}, \
          {})",
         text("messageId"),
         text("type"),

@@ -4,6 +4,7 @@ mod command;
 mod growth;
 mod harness;
 mod layouts;
+mod materialized;
 mod rights;
 mod shaping;
 mod values;

@@ -12,6 +12,7 @@ fn pinned(is_pinned: bool) -> DesiredSource {
     DesiredSource {
         shaping: Some(Shaping {
             is_pinned,
+            is_materialized: false,
             overrides: None,
         }),
         ..shop()
@@ -30,6 +31,7 @@ fn overridden(overrides: &[(&str, Option<ColumnType>, Option<&str>)]) -> Desired
     DesiredSource {
         shaping: Some(Shaping {
             is_pinned: false,
+            is_materialized: false,
             overrides: Some(overrides.iter().map(column).collect()),
         }),
         ..shop()

@@ -1,0 +1,184 @@
+//! The part of a relation that its view reads from a materialised table: which, and for which times.
+//!
+//! Invariants:
+//! - It is written down with the view and changes with it, in one transaction. So what the catalog says
+//!   of a view is what the view does, whoever looks.
+//! - It holds for one definition: a relation whose columns or rows change reads its events until what
+//!   is materialised has been looked at again.
+
+use serde_json::{Value, json};
+use trunkline_model::names::quote_literal;
+
+/// Separate ranges that one view names at most.
+const MAX_RANGES: usize = 16;
+
+/// What a view reads from a materialised table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// The table's name within `trunkline_data`.
+    pub(crate) table: String,
+    /// See [`super::Stored::definition`].
+    pub(crate) definition: String,
+    /// The partitions of it that are read, by time; at least one.
+    pub(crate) leaves: Vec<PartLeaf>,
+}
+
+/// One partition of a materialised table.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PartLeaf {
+    /// When its range begins, as a text that sorts as the times do.
+    pub(crate) start: String,
+    pub(crate) end: String,
+    /// Its number in `trunkline.materialized_partitions`.
+    pub(crate) id: i64,
+}
+
+impl Part {
+    /// The part of these partitions; None without any. Of ranges that do not touch the latest are kept.
+    pub(crate) fn new(table: &str, definition: String, mut leaves: Vec<PartLeaf>) -> Option<Self> {
+        leaves.sort();
+        let begins = |place: usize| place == 0 || leaves[place - 1].end != leaves[place].start;
+        let mut starts = (0..leaves.len()).rev().filter(|place| begins(*place));
+        if let Some(first) = starts.nth(MAX_RANGES - 1) {
+            leaves.drain(..first);
+        }
+        (!leaves.is_empty()).then(|| Self {
+            table: table.to_owned(),
+            definition,
+            leaves,
+        })
+    }
+
+    /// As the catalog keeps it.
+    pub(crate) fn to_catalog(&self) -> String {
+        let leaves: Vec<_> = self
+            .leaves
+            .iter()
+            .map(|leaf| json!([leaf.id, leaf.start, leaf.end]))
+            .collect();
+        json!({"table": self.table, "definition": self.definition, "leaves": leaves}).to_string()
+    }
+
+    /// As the catalog has it; None where this program does not understand it.
+    pub(crate) fn from_catalog(text: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(text).ok()?;
+        let leaf = |leaf: &Value| {
+            Some(PartLeaf {
+                id: leaf[0].as_i64()?,
+                start: leaf[1].as_str()?.to_owned(),
+                end: leaf[2].as_str()?.to_owned(),
+            })
+        };
+        let leaves = value["leaves"].as_array()?.iter().map(leaf);
+        Self::new(
+            value["table"].as_str()?,
+            value["definition"].as_str()?.to_owned(),
+            leaves.collect::<Option<_>>()?,
+        )
+    }
+
+    /// The times that it covers, as few ranges as there are.
+    fn ranges(&self) -> Vec<(&str, &str)> {
+        let mut ranges: Vec<(&str, &str)> = Vec::new();
+        for leaf in &self.leaves {
+            match ranges.last_mut() {
+                Some((_, end)) if *end == leaf.start => *end = &leaf.end,
+                _ => ranges.push((&leaf.start, &leaf.end)),
+            }
+        }
+        ranges
+    }
+
+    /// Is true of the times that it covers. `time` is an expression.
+    pub(super) fn covers(&self, time: &str) -> String {
+        let ranges = self.ranges().into_iter().map(|(start, end)| {
+            format!(
+                "{time} >= {} AND {time} < {}",
+                quote_literal(start),
+                quote_literal(end)
+            )
+        });
+        any_of(ranges.collect())
+    }
+
+    /// Is true of all other times, which is said without NOT, so that the planner leaves partitions out.
+    pub(super) fn leaves_out(&self, time: &str) -> String {
+        let ranges = self.ranges();
+        let mut others = Vec::new();
+        if let Some((first, _)) = ranges.first() {
+            others.push(format!("{time} < {}", quote_literal(first)));
+        }
+        others.extend(ranges.windows(2).map(|pair| {
+            format!(
+                "{time} >= {} AND {time} < {}",
+                quote_literal(pair[0].1),
+                quote_literal(pair[1].0)
+            )
+        }));
+        if let Some((_, last)) = ranges.last() {
+            others.push(format!("{time} >= {}", quote_literal(last)));
+        }
+        any_of(others)
+    }
+}
+
+fn any_of(conditions: Vec<String>) -> String {
+    match &conditions[..] {
+        [only] => only.clone(),
+        several => format!("({})", several.join(" OR ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaf(id: i64) -> PartLeaf {
+        PartLeaf {
+            start: format!("2026-11-{id:02}"),
+            end: format!("2026-11-{:02}", id + 1),
+            id,
+        }
+    }
+
+    fn part(days: &[i64]) -> Option<Part> {
+        let leaves = days.iter().copied().map(leaf).collect();
+        Part::new("materialized_7_x", "d".to_owned(), leaves)
+    }
+
+    #[test]
+    fn what_is_covered_and_what_is_left_out_are_all_times_and_none_twice() {
+        let one = part(&[12, 10, 11]).unwrap();
+        assert_eq!(one.covers("r"), "r >= '2026-11-10' AND r < '2026-11-13'");
+        assert_eq!(
+            one.leaves_out("r"),
+            "(r < '2026-11-10' OR r >= '2026-11-13')"
+        );
+        let two = part(&[10, 12]).unwrap();
+        assert_eq!(
+            two.covers("r"),
+            "(r >= '2026-11-10' AND r < '2026-11-11' OR r >= '2026-11-12' AND r < '2026-11-13')"
+        );
+        assert_eq!(
+            two.leaves_out("r"),
+            "(r < '2026-11-10' OR r >= '2026-11-11' AND r < '2026-11-12' OR r >= '2026-11-13')"
+        );
+    }
+
+    #[test]
+    fn the_catalog_gives_back_what_it_was_given() {
+        let part = part(&[10, 12, 13]).unwrap();
+        assert_eq!(Part::from_catalog(&part.to_catalog()), Some(part));
+        assert_eq!(Part::from_catalog("{}"), None);
+    }
+
+    #[test]
+    fn of_many_separate_ranges_the_latest_are_kept() {
+        let every_other: Vec<_> = (0..20).map(|n| n * 2).collect();
+        let kept = part(&every_other).unwrap();
+        assert_eq!(kept.ranges().len(), MAX_RANGES);
+        assert_eq!(kept.leaves.last(), Some(&leaf(38)));
+        assert_eq!(part(&(0..90).collect::<Vec<_>>()).unwrap().leaves.len(), 90);
+        assert_eq!(part(&[]), None);
+    }
+}
