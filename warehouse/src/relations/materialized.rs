@@ -98,7 +98,7 @@ impl Part {
                 quote_literal(end)
             )
         });
-        any_of(ranges.collect())
+        any_of(&ranges.collect::<Vec<_>>())
     }
 
     /// Is true of all other times, which is said without NOT, so that the planner leaves partitions out.
@@ -118,12 +118,12 @@ impl Part {
         if let Some((_, last)) = ranges.last() {
             others.push(format!("{time} >= {}", quote_literal(last)));
         }
-        any_of(others)
+        any_of(&others)
     }
 }
 
-fn any_of(conditions: Vec<String>) -> String {
-    match &conditions[..] {
+fn any_of(conditions: &[String]) -> String {
+    match conditions {
         [only] => only.clone(),
         several => format!("({})", several.join(" OR ")),
     }

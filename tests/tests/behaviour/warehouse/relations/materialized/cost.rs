@@ -181,7 +181,7 @@ async fn what_tables_cost_and_what_they_gain() {
     }
     let wanted = Shaping {
         is_materialized: true,
-        ..plain.clone()
+        ..plain
     };
     ensure_one(&twins.warehouse, shop(&wanted)).await;
     let begun = Instant::now();

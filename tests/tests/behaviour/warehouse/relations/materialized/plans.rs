@@ -150,7 +150,7 @@ async fn a_query_of_a_day_reads_that_day_alone() {
         let live = format!("bucket_{bucket}_{now}");
         assert_eq!(
             read_by(&twins, &of_day(0)).await,
-            BTreeSet::from([live.clone()])
+            BTreeSet::from([live])
         );
         // A time that is known when the query runs leaves out what it does not need then.
         let recent = format!(
