@@ -88,7 +88,7 @@ pub(crate) async fn drop_source(
     let views = made_views(client).await?.remove(&number);
     let step = drop_schema(row, source, views.as_deref().unwrap_or_default());
     report.absorb(run(client, &step).await?);
-    report.absorb(materialize::drop_all(client, number).await?);
+    report.absorb(Box::pin(materialize::drop_all(client, number)).await?);
     if row.shared.is_some() {
         report.absorb(run(client, &drop_group(number, &group)).await?);
         report.absorb(run(client, &let_rows_go(row)).await?);

@@ -169,7 +169,7 @@ async fn drop_one(
         run_or_fail(client, &record(partition, retention)).await?;
     }
     // What is shown of it from now on is shown until it is detached.
-    release(client, partition.bucket, &partition.partition).await?;
+    Box::pin(release(client, partition.bucket, &partition.partition)).await?;
     let above = bucket_table(partition.bucket);
     detach(client, owner, &above, &partition.table()).await?;
     run(client, &drop_table(partition, whose)).await

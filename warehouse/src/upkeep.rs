@@ -62,7 +62,8 @@ pub(crate) async fn upkeep(client: &Client, owner: &Target) -> Result<Report, Er
         freeze_and_analyze(client, owner, closed, unknown, &mut report, &mut failure).await?;
     }
     // Last, since it rests on what is settled, and takes longest.
-    let kept = materialize::keep(client, owner).await;
+    // In a box, as all of these: they are large, and callers hold them within futures of their own.
+    let kept = Box::pin(materialize::keep(client, owner)).await;
     absorb(&mut report, &mut failure, kept)?;
     failure.map_or(Ok(report), Err)
 }

@@ -50,8 +50,8 @@ pub(crate) async fn keep(client: &Client, owner: &Target) -> Result<Report, Erro
         failure: None,
     };
     for number in state::numbers(client).await? {
-        match State::read(client, number).await? {
-            Some(_) => keeper.keep_one(number).await?,
+        match Box::pin(State::read(client, number)).await? {
+            Some(_) => Box::pin(keeper.keep_one(number)).await?,
             None => keeper.forget_gone(number).await?,
         }
     }
@@ -93,7 +93,7 @@ impl Keeper<'_> {
     async fn keep_one(&mut self, number: i32) -> Result<(), Error> {
         let mut tried = BTreeSet::new();
         loop {
-            let Some(state) = self.prepare(number).await? else {
+            let Some(state) = Box::pin(self.prepare(number)).await? else {
                 return Ok(());
             };
             let shown = show(self.client, &state, &BTreeSet::new()).await;
@@ -105,7 +105,7 @@ impl Keeper<'_> {
                 return Ok(());
             };
             tried.insert(closed.partition.clone());
-            self.build(&state, closed).await?;
+            Box::pin(self.build(&state, closed)).await?;
         }
     }
 

@@ -60,7 +60,7 @@ impl State {
             biased;
             read(client, DOING, "SELECT current_database()::text", &[]),
             catalog::sources(client),
-            relations::read(client, Some(&numbers)),
+            Box::pin(relations::read(client, Some(&numbers))),
             tables(client, number),
             leaves(client, number),
             closed(client, number)

@@ -163,7 +163,7 @@ impl Poll<'_> {
     /// Lets relations that have changed read again what is materialised of them.
     async fn follow(&self) -> Result<(), Error> {
         for number in &self.reshaped {
-            match materialize::follow(self.client, *number).await {
+            match Box::pin(materialize::follow(self.client, *number)).await {
                 // They read events meanwhile, and upkeep tries it again.
                 Err(error) if error.is_local() => {
                     let error = chain(&error);

@@ -148,10 +148,7 @@ async fn a_query_of_a_day_reads_that_day_alone() {
         );
         let now = value(&twins.admin, &suffix(0)).await;
         let live = format!("bucket_{bucket}_{now}");
-        assert_eq!(
-            read_by(&twins, &of_day(0)).await,
-            BTreeSet::from([live])
-        );
+        assert_eq!(read_by(&twins, &of_day(0)).await, BTreeSet::from([live]));
         // A time that is known when the query runs leaves out what it does not need then.
         let recent = format!(
             "EXPLAIN (ANALYZE, COSTS off, TIMING off) SELECT count(*) FROM shop.{relation} \
