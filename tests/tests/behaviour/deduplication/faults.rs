@@ -112,12 +112,18 @@ async fn an_ingester_that_is_frozen_between_its_flights_holds_its_keys_for_secon
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
                    AND query LIKE '%unseen%'";
     let begun = Instant::now();
-    while station.database.count(waiting).await == 0 {
-        assert!(begun.elapsed() < Duration::from_secs(5));
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    let soon = async |sql: &str| {
+        while station.database.count(sql).await == 0 {
+            assert!(begun.elapsed() < Duration::from_secs(5), "{sql}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    soon(waiting).await;
     signal(&station.ingester, Signal::SIGSTOP);
     lock.rollback().await.unwrap();
+    let taken = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' \
+                 AND query LIKE '%unseen%'";
+    soon(taken).await;
     let (mut client, mut refused) = (other.client(), 0);
     loop {
         let answer = client.post(&url, &[], body).await.unwrap();
