@@ -13,6 +13,7 @@ mod analysts;
 mod chart;
 mod commit;
 mod connections;
+mod dashboards;
 mod database_faults;
 mod deduplication;
 mod dev;
