@@ -131,8 +131,8 @@ const MIGRATIONS: &[Migration] = &[
     },
     Migration {
         version: 17,
-        what: "let sources ask for indexes",
-        sql: || indexes::CATALOG.to_owned(),
+        what: "let sources ask for indexes, and times be read in parallel",
+        sql: || format!("{};\n{}", indexes::CATALOG, relations::TIMES),
     },
 ];
 

@@ -194,6 +194,34 @@ pub(crate) fn functions() -> String {
     )
 }
 
+/// The function for times where PostgreSQL cannot be asked whether a text is one: without the exception
+/// that it had, whose subtransaction fails in a parallel plan. The pattern leaves the days that a month
+/// does not have.
+pub(crate) const TIMES: &str = r#"DO $do$ BEGIN
+IF current_setting('server_version_num')::integer < 160000 THEN
+CREATE OR REPLACE FUNCTION trunkline.time_of(value jsonb) RETURNS timestamptz
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = '' AS $function$
+DECLARE
+  said text := value #>> '{}';
+  day text := substr(said, 6, 5);
+  year integer;
+BEGIN
+  IF jsonb_typeof(value) <> 'string' OR said !~ ('^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])'
+    'T(([01][0-9]|2[0-3]):[0-5][0-9](:([0-5][0-9]|60)([.][0-9]{1,20})?)?|24:00(:00([.]0{1,20})?)?)'
+    '(Z|[+-](0[0-9]|1[0-5])(:?[0-5][0-9])?)?$') THEN
+    RETURN NULL;
+  END IF;
+  year := substr(said, 1, 4);
+  IF year = 0 OR day IN ('02-30', '02-31', '04-31', '06-31', '09-31', '11-31')
+    OR day = '02-29' AND (year % 4 <> 0 OR year % 100 = 0 AND year % 400 <> 0) THEN
+    RETURN NULL;
+  END IF;
+  RETURN (said || CASE WHEN substr(said, 11) ~ '[Z+-]' THEN '' ELSE 'Z' END)::timestamptz;
+END
+$function$;
+END IF;
+END $do$"#;
+
 #[cfg(test)]
 mod tests {
     use super::*;

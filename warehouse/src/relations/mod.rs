@@ -58,6 +58,7 @@ pub use poll::{News, Relator};
 pub use report::{SchemaChange, ShownColumn, ShownRelation};
 pub use shaping::Shaping;
 
+pub(crate) use casts::TIMES;
 pub(crate) use change::Definition;
 pub(crate) use known::{Known, Relations, read};
 pub(crate) use materialized::{Part, PartLeaf};

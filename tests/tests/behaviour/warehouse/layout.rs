@@ -239,7 +239,7 @@ async fn an_older_layout_is_migrated_and_keeps_its_rows() {
             "let owners shape relations (layout version 14)",
             "create trunkline.seen_keys (layout version 15)",
             "create trunkline.materialized_tables (layout version 16)",
-            "let sources ask for indexes (layout version 17)",
+            "let sources ask for indexes, and times be read in parallel (layout version 17)",
             "add column body_text to trunkline.events",
             "add column raw to trunkline.events",
             "add column unsettled to trunkline.events",

@@ -19,6 +19,34 @@ fn track(id: &str, properties: &Value) -> Value {
 }
 
 #[tokio::test]
+async fn a_time_is_read_in_a_parallel_plan() {
+    let database = Database::new().await;
+    let warehouse = database.prepared().await;
+    let admin = database.admin().await;
+    let bucket = ensure_one(&warehouse, shop()).await.bucket;
+    let mut relator = relator(&database).await;
+    for (id, time) in [
+        ("m0", "2026-11-24T10:00:00Z"),
+        ("m1", "2026-02-30T10:00:00Z"),
+    ] {
+        send(&admin, bucket, "shop", &track(id, &json!({"t": time}))).await;
+    }
+    settle(&mut relator, &admin).await;
+    // PostgreSQL's own way to test it, which has had two names.
+    let parallel = "SELECT set_config(CASE WHEN current_setting('server_version_num')::integer \
+                    >= 160000 THEN 'debug_parallel_query' ELSE 'force_parallel_mode' END, 'on', \
+                    false), set_config('timezone', 'UTC', false)";
+    rows(&admin, parallel).await;
+    let plan = rows(&admin, "EXPLAIN SELECT t FROM shop.odd").await;
+    assert!(plan[0].starts_with("Gather"), "{plan:?}");
+    let times = "SELECT id, t FROM shop.odd ORDER BY 1";
+    assert_eq!(
+        rows(&admin, times).await,
+        ["m0|2026-11-24 10:00:00+00", "m1|-"]
+    );
+}
+
+#[tokio::test]
 async fn what_does_not_fit_is_null_and_a_discard() {
     let database = Database::new().await;
     let warehouse = database.prepared().await;
