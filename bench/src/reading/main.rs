@@ -18,6 +18,7 @@ use rand::rngs::StdRng;
 use trunkline_bench::output::{self, say};
 use trunkline_bench::process::load_average;
 use trunkline_cli::postgres::{Options, PrivatePostgres};
+use trunkline_warehouse::{LeafIndex, LeafIndexes};
 
 use product::{Product, Scale};
 use summary::Subject;
@@ -50,6 +51,9 @@ struct Arguments {
     /// How often each question is asked of both, after once to warm up
     #[arg(long, value_name = "N", default_value_t = 5)]
     runs: usize,
+    /// What spec.indexes of the source lists
+    #[arg(long, value_name = "INDEX,…", value_delimiter = ',', value_parser = index)]
+    with: Vec<LeafIndex>,
     /// Also write to sources with each index of spec.indexes, and say what it costs
     #[arg(long)]
     indexes: bool,
@@ -62,6 +66,11 @@ struct Arguments {
     /// File for the findings, one JSON object a line [default: bench/results/reading-TIME.jsonl]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+}
+
+fn index(text: &str) -> Result<LeafIndex, String> {
+    let known = LeafIndex::ALL.into_iter().find(|it| it.as_str() == text);
+    known.ok_or_else(|| format!("is none of {:?}", LeafIndex::ALL))
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -87,13 +96,15 @@ async fn main() -> anyhow::Result<()> {
     });
     let server = server.await?;
 
-    let product = make(&server, scale).await?;
+    let indexes: LeafIndexes = arguments.with.iter().copied().collect();
+    let product = make(&server, scale, indexes).await?;
     let client = product.connect().await?;
     let events = scale.events() as f64;
     let subject = Subject {
         events: scale.events(),
         days: scale.days,
         users: scale.users,
+        indexes: indexes.iter().map(LeafIndex::as_str).collect(),
         settings,
         bytes_per_event: product.bytes(&client).await? as f64 / events,
         typed_bytes_per_event: typed::bytes(&client).await? as f64 / events,
@@ -149,10 +160,14 @@ fn scale(arguments: &Arguments) -> anyhow::Result<Scale> {
 }
 
 /// Makes and fills both.
-async fn make(server: &PrivatePostgres, scale: Scale) -> anyhow::Result<Product> {
+async fn make(
+    server: &PrivatePostgres,
+    scale: Scale,
+    indexes: LeafIndexes,
+) -> anyhow::Result<Product> {
     let start = Instant::now();
     let step = |what: &str| progress(&format!("{:.0} s: {what}", start.elapsed().as_secs_f64()));
-    let product = Product::make(server.url(), scale).await?;
+    let product = Product::make(server.url(), scale, indexes).await?;
     let (client, other) = (product.connect().await?, product.connect().await?);
     step("events");
     // Oldest first, as they would have come; two sessions, since one keeps one processor busy.

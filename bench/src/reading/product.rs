@@ -11,7 +11,7 @@ use trunkline_model::names::ClusterName;
 use trunkline_model::request::BodyFormat;
 use trunkline_model::secret::SecretBytes;
 use trunkline_warehouse::{
-    DesiredSource, PartitionBy, Relator, Storage, Warehouse, WarehouseLayout,
+    DesiredSource, LeafIndexes, PartitionBy, Relator, Storage, Warehouse, WarehouseLayout,
 };
 
 /// The schema of the source.
@@ -55,11 +55,18 @@ pub(crate) struct Product {
 
 impl Product {
     /// Makes the source, without events.
-    pub(crate) async fn make(url: String, scale: Scale) -> anyhow::Result<Self> {
+    pub(crate) async fn make(
+        url: String,
+        scale: Scale,
+        indexes: LeafIndexes,
+    ) -> anyhow::Result<Self> {
         let warehouse = Warehouse::connect(SecretBytes::new(&*url)).await?;
         warehouse.ensure_layout().await?;
         let cluster: ClusterName = CLUSTER.parse()?;
-        let desired = [source()?];
+        let desired = [DesiredSource {
+            indexes: Some(indexes),
+            ..source()?
+        }];
         let results = warehouse.ensure_sources(&cluster, &desired, &[], None);
         let (_, place) = results.await?.pop().context("no source was made")?;
         let product = Self {

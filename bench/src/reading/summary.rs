@@ -11,6 +11,8 @@ pub(crate) struct Subject {
     pub(crate) events: i64,
     pub(crate) days: u16,
     pub(crate) users: i32,
+    /// What the partitions are indexed by, as spec.indexes asks for it.
+    pub(crate) indexes: Vec<&'static str>,
     /// Settings of the server, as they were given.
     pub(crate) settings: Vec<(String, String)>,
     /// Of an event with its indexes: all columns and the event as it was sent.
@@ -76,6 +78,7 @@ mod tests {
             events: 1_000,
             days: 2,
             users: 10,
+            indexes: Vec::new(),
             settings: Vec::new(),
             bytes_per_event: 1_999.9,
             typed_bytes_per_event: 700.0,
