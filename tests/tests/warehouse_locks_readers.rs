@@ -58,7 +58,10 @@ impl Work {
         let mut tasks = Vec::new();
         for relation in relations {
             let client = database.admin().await;
-            let sql = format!("SELECT * FROM {relation} LIMIT 10");
+            // Short, so that there is a moment in which nobody reads and the change can be made.
+            let sql = format!(
+                "SELECT * FROM {relation} WHERE received_at >= now() - interval '10 milliseconds'"
+            );
             let work = async move |sql: &str| drop(rows(&client, sql).await);
             tasks.push(tokio::spawn(repeat(stop.clone(), sql, work)));
         }
