@@ -5,22 +5,15 @@ use std::process::Command;
 
 use serde_json::Value;
 
-#[test]
-fn every_question_has_the_same_answer_of_the_relations_and_of_the_typed_tables() {
+/// What it printed, and what it found out: about its subject, and in the lines that follow.
+fn read(options: &[&str]) -> (String, Value, Vec<Value>) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("findings.jsonl");
     let output = Command::new(env!("CARGO_BIN_EXE_trunkline-reading"))
-        .args([
-            "--events",
-            "6000",
-            "--days",
-            "3",
-            "--runs",
-            "1",
-            "--indexes",
-        ])
+        .args(["--events", "6000", "--days", "3", "--runs", "1"])
         .args(["--set", "shared_buffers=64MB", "--out"])
         .arg(&file)
+        .args(options)
         .output()
         .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -30,10 +23,28 @@ fn every_question_has_the_same_answer_of_the_relations_and_of_the_typed_tables()
     let mut lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
     let subject: Value = lines.next().unwrap();
     assert_eq!(subject["events"], 6_000);
-    let bytes = |field: &str| subject[field].as_f64().unwrap();
-    assert!(bytes("bytes_per_event") > 1_000.0, "{subject}");
-    assert!(bytes("typed_bytes_per_event") > 100.0, "{subject}");
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(table.contains("| one user |"), "{table}");
+    (table, subject, lines.collect())
+}
 
+fn bytes(subject: &Value, field: &str) -> f64 {
+    subject[field].as_f64().unwrap()
+}
+
+#[test]
+fn every_question_has_the_same_answer_of_the_relations_and_of_the_typed_tables() {
+    let (_, subject, lines) = read(&["--indexes"]);
+    assert!(bytes(&subject, "bytes_per_event") > 1_000.0, "{subject}");
+    assert!(
+        bytes(&subject, "typed_bytes_per_event") > 100.0,
+        "{subject}"
+    );
+    assert!(
+        bytes(&subject, "materialized_bytes_per_event") == 0.0,
+        "{subject}"
+    );
+    let lines = lines.into_iter();
     let (findings, costs): (Vec<Value>, Vec<Value>) =
         lines.partition(|line: &Value| line["query"].is_string());
     let names: Vec<_> = findings
@@ -75,6 +86,16 @@ fn every_question_has_the_same_answer_of_the_relations_and_of_the_typed_tables()
         let bytes = |of: &Value| of["index_bytes"].as_f64().unwrap();
         assert!(bytes(cost) > bytes(&costs[0]), "{cost}");
     }
-    let table = String::from_utf8_lossy(&output.stdout);
-    assert!(table.contains("| one user |"), "{table}");
+}
+
+#[test]
+fn so_it_has_of_relations_with_tables_of_their_own() {
+    let (table, subject, lines) = read(&["--materialized"]);
+    assert!(
+        bytes(&subject, "materialized_bytes_per_event") > 100.0,
+        "{table}"
+    );
+    // Of the events, and of each relation's table.
+    let read = |line: &Value| line["partitions"].as_u64().unwrap();
+    assert!(lines.iter().any(|line| read(line) > 3), "{table}");
 }

@@ -54,6 +54,9 @@ struct Arguments {
     /// What spec.indexes of the source lists
     #[arg(long, value_name = "INDEX,…", value_delimiter = ',', value_parser = index)]
     with: Vec<LeafIndex>,
+    /// Keep the relations' rows in tables, as spec.warehouse.materialized does
+    #[arg(long)]
+    materialized: bool,
     /// Also write to sources with each index of spec.indexes, and say what it costs
     #[arg(long)]
     indexes: bool,
@@ -97,7 +100,7 @@ async fn main() -> anyhow::Result<()> {
     let server = server.await?;
 
     let indexes: LeafIndexes = arguments.with.iter().copied().collect();
-    let product = make(&server, scale, indexes).await?;
+    let product = make(&server, scale, indexes, arguments.materialized).await?;
     let client = product.connect().await?;
     let events = scale.events() as f64;
     let subject = Subject {
@@ -105,8 +108,10 @@ async fn main() -> anyhow::Result<()> {
         days: scale.days,
         users: scale.users,
         indexes: indexes.iter().map(LeafIndex::as_str).collect(),
+        is_materialized: arguments.materialized,
         settings,
         bytes_per_event: product.bytes(&client).await? as f64 / events,
+        materialized_bytes_per_event: product.materialized_bytes(&client).await? as f64 / events,
         typed_bytes_per_event: typed::bytes(&client).await? as f64 / events,
         load_average: load_average()?,
     };
@@ -116,7 +121,7 @@ async fn main() -> anyhow::Result<()> {
     let mut rng = StdRng::from_rng(&mut rand::rng());
     let mut findings = Vec::new();
     for query in queries::all(&product, scale.days)? {
-        let finding = measure::ask(&client, &product, &query, arguments.runs, &mut rng).await?;
+        let finding = measure::ask(&client, &query, arguments.runs, &mut rng).await?;
         progress(&format!(
             "{}: {:.1} ms, {:.1} ms",
             finding.query,
@@ -164,10 +169,11 @@ async fn make(
     server: &PrivatePostgres,
     scale: Scale,
     indexes: LeafIndexes,
+    is_materialized: bool,
 ) -> anyhow::Result<Product> {
     let start = Instant::now();
     let step = |what: &str| progress(&format!("{:.0} s: {what}", start.elapsed().as_secs_f64()));
-    let product = Product::make(server.url(), scale, indexes).await?;
+    let product = Product::make(server.url(), scale, indexes, is_materialized).await?;
     let (client, other) = (product.connect().await?, product.connect().await?);
     step("events");
     // Oldest first, as they would have come; two sessions, since one keeps one processor busy.

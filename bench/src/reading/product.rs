@@ -11,7 +11,7 @@ use trunkline_model::names::ClusterName;
 use trunkline_model::request::BodyFormat;
 use trunkline_model::secret::SecretBytes;
 use trunkline_warehouse::{
-    DesiredSource, LeafIndexes, PartitionBy, Relator, Storage, Warehouse, WarehouseLayout,
+    DesiredSource, LeafIndexes, PartitionBy, Relator, Shaping, Storage, Warehouse, WarehouseLayout,
 };
 
 /// The schema of the source.
@@ -59,12 +59,17 @@ impl Product {
         url: String,
         scale: Scale,
         indexes: LeafIndexes,
+        is_materialized: bool,
     ) -> anyhow::Result<Self> {
         let warehouse = Warehouse::connect(SecretBytes::new(&*url)).await?;
         warehouse.ensure_layout().await?;
         let cluster: ClusterName = CLUSTER.parse()?;
         let desired = [DesiredSource {
             indexes: Some(indexes),
+            shaping: is_materialized.then(|| Shaping {
+                is_materialized,
+                ..Shaping::default()
+            }),
             ..source()?
         }];
         let results = warehouse.ensure_sources(&cluster, &desired, &[], None);
@@ -165,9 +170,10 @@ impl Product {
         Ok(())
     }
 
-    /// What the operator does every few minutes.
+    /// What the operator does every few minutes, until nothing is left to be done.
     pub(crate) async fn keep_up(&self) -> anyhow::Result<()> {
-        self.warehouse().await?.upkeep().await?;
+        let warehouse = self.warehouse().await?;
+        while !warehouse.upkeep().await?.changed.is_empty() {}
         Ok(())
     }
 
@@ -181,9 +187,16 @@ impl Product {
         let sql = "SELECT bytes::bigint FROM trunkline.source_statistics WHERE name = $1";
         Ok(client.query_one(sql, &[&SOURCE]).await?.get(0))
     }
+
+    /// What its relations' own tables take, where it has some.
+    pub(crate) async fn materialized_bytes(&self, client: &Client) -> anyhow::Result<i64> {
+        let sql = "SELECT coalesce(sum(pg_total_relation_size(to_regclass('trunkline_data.' || name))), \
+                   0)::bigint FROM trunkline.materialized_partitions WHERE is_ready";
+        Ok(client.query_one(sql, &[]).await?.get(0))
+    }
 }
 
-/// The source as its manifest would say it. What of `spec.warehouse` is to be measured belongs here.
+/// The source as its manifest would say it.
 pub(crate) fn source() -> anyhow::Result<DesiredSource> {
     Ok(DesiredSource {
         name: SOURCE.parse()?,

@@ -13,10 +13,14 @@ pub(crate) struct Subject {
     pub(crate) users: i32,
     /// What the partitions are indexed by, as spec.indexes asks for it.
     pub(crate) indexes: Vec<&'static str>,
+    /// Whether the relations have tables of their own.
+    pub(crate) is_materialized: bool,
     /// Settings of the server, as they were given.
     pub(crate) settings: Vec<(String, String)>,
     /// Of an event with its indexes: all columns and the event as it was sent.
     pub(crate) bytes_per_event: f64,
+    /// Of an event in these tables.
+    pub(crate) materialized_bytes_per_event: f64,
     /// Of an event in the typed tables with their indexes.
     pub(crate) typed_bytes_per_event: f64,
     /// The machine's load average before anything was asked.
@@ -39,8 +43,13 @@ pub(crate) fn table(subject: &Subject, findings: &[Finding]) -> String {
         )
     }));
     lines.push(format!(
-        "\n{} events of {} days; {:.0} bytes for each event, {:.0} in the typed tables",
-        subject.events, subject.days, subject.bytes_per_event, subject.typed_bytes_per_event
+        "\n{} events of {} days; {:.0} bytes for each event, {:.0} more in tables of the relations, \
+         {:.0} in the typed tables",
+        subject.events,
+        subject.days,
+        subject.bytes_per_event,
+        subject.materialized_bytes_per_event,
+        subject.typed_bytes_per_event
     ));
     lines.join("\n")
 }
@@ -79,8 +88,10 @@ mod tests {
             days: 2,
             users: 10,
             indexes: Vec::new(),
+            is_materialized: false,
             settings: Vec::new(),
             bytes_per_event: 1_999.9,
+            materialized_bytes_per_event: 0.0,
             typed_bytes_per_event: 700.0,
             load_average: 0.0,
         };
@@ -89,6 +100,9 @@ mod tests {
             table.contains("| one user | 4.0 ms | 2.0 ms | 2.00 | 1 |"),
             "{table}"
         );
-        assert!(table.contains("2000 bytes for each event, 700"), "{table}");
+        assert!(
+            table.contains("2000 bytes for each event, 0 more"),
+            "{table}"
+        );
     }
 }
