@@ -48,10 +48,6 @@ const STATEMENT_TIMEOUT_MS: u32 = 30_000;
 /// maintenance of the same table waits behind it.
 const LONG_LOCK_TIMEOUT_MS: u32 = 2_000;
 
-/// How long VACUUM and ANALYZE pause after each little of their work, in milliseconds: as autovacuum
-/// does by default. By hand they run without, and then take a whole processor from those who commit.
-const VACUUM_PAUSE_MS: u32 = 2;
-
 /// When we give up on an answer: above all of the server's own limits together.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -377,7 +373,7 @@ pub(crate) async fn run_alone(
         let settings = "SET lock_timeout = 0; SET statement_timeout = 0";
         client.batch_execute(settings).await?;
         let done = client.batch_execute(sql).await;
-        let defaults = "RESET lock_timeout; RESET statement_timeout; RESET vacuum_cost_delay";
+        let defaults = "RESET lock_timeout; RESET statement_timeout";
         // Of no more use to us: a session that is gone needs none.
         let _ = client.batch_execute(defaults).await;
         done
@@ -423,10 +419,7 @@ async fn run_waiting(
 ) -> Result<Outcome, Error> {
     let mut cancel = CancelOnDrop(Some(connected.canceller()));
     let client = &connected.client;
-    let settings = format!(
-        "SET lock_timeout = {lock_timeout_ms}; SET statement_timeout = 0; \
-         SET vacuum_cost_delay = {VACUUM_PAUSE_MS}"
-    );
+    let settings = format!("SET lock_timeout = {lock_timeout_ms}; SET statement_timeout = 0");
     let done = async {
         client.batch_execute(&settings).await?;
         let done = client.batch_execute(sql).await;
