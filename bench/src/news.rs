@@ -17,13 +17,10 @@ use trunkline_warehouse::{Relator, Warehouse};
 use crate::stalls::millis;
 use crate::station::{SECRET, Station};
 
-/// How often the operator looks for news.
-const LOOK: Duration = Duration::from_millis(500);
-
 /// How often an analyst asks.
 const ASK: Duration = Duration::from_millis(10);
 
-/// Between two new events, beside the time that one takes. Not a multiple of [`LOOK`].
+/// Between two new events, beside the time that one takes. Not a multiple of [`Relator::EVERY`].
 const PAUSE: Duration = Duration::from_millis(370);
 
 /// How long an analyst asks before it is a failure.
@@ -41,7 +38,7 @@ pub(crate) async fn watch(
     let looking = async {
         loop {
             relator.poll(&ConfigDir::cluster()).await?;
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(Relator::EVERY).await;
         }
     };
     tokio::select! {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::task::JoinHandle;
 use trunkline_tests::scaled;
+use trunkline_warehouse::Relator;
 
 #[allow(dead_code, reason = "the other tests of the warehouse use the rest")]
 #[path = "behaviour/warehouse/harness.rs"]
@@ -34,9 +35,6 @@ const LIMIT_MS: u64 = 250;
 
 /// Properties that a relation has room for beside the columns that it has from the start and `n`.
 const MOST_PROPERTIES: usize = 397;
-
-/// How often the operator looks for news.
-const LOOK: Duration = Duration::from_millis(500);
 
 /// What others do all the while, and how long it took them.
 struct Work {
@@ -145,7 +143,7 @@ async fn no_reader_and_no_sender_waits_for_a_change_that_waits_for_a_long_read()
             }
         }
         round += 1;
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(Relator::EVERY).await;
     }
     println!(
         "{round} rounds and {changed} changed relations in {:?}",

@@ -31,6 +31,15 @@ pub(crate) const LACKS_LAYOUT: &str = "NOT EXISTS (SELECT FROM pg_class c JOIN p
 pub(crate) const LEAF_BOUNDS: &str = "regexp_match(pg_get_expr(c.relpartbound, c.oid), \
      '^FOR VALUES FROM \\(''([^'']+)''\\) TO \\(''([^'']+)''\\)$')";
 
+/// When a partition has to have ended so that nobody can still be writing to it: rows have the time at
+/// which their commit began, and no commit lasts for so long.
+pub(crate) const WRITTEN_UNTIL: &str = "now() - interval '10 minutes'";
+
+/// A time as text that means the same in every session, and sorts as the times do.
+pub(crate) fn utc_text(time: &str) -> String {
+    format!("to_char({time} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US\"+00\"')")
+}
+
 /// A row of `trunkline.sources`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SourceRow {

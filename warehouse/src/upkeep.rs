@@ -20,7 +20,7 @@ use tokio_postgres::Client;
 use trunkline_pgconn::Target;
 
 use crate::apply::{CURRENT_ROLE, field, read, run, run_long};
-use crate::catalog::LEAF_BOUNDS;
+use crate::catalog::{LEAF_BOUNDS, WRITTEN_UNTIL};
 use crate::connection;
 use crate::error::Error;
 use crate::materialize;
@@ -160,7 +160,7 @@ async fn closed(client: &Client) -> Result<Vec<String>, Error> {
          CROSS JOIN LATERAL {LEAF_BOUNDS} AS r(bounds) \
          WHERE c.relkind = 'r' AND c.relname ~ '{TABLE_NAME}' \
          AND NOT EXISTS (SELECT FROM trunkline.frozen_partitions WHERE partition = c.oid) \
-         AND r.bounds[2]::timestamptz < now() - interval '10 minutes' \
+         AND r.bounds[2]::timestamptz < {WRITTEN_UNTIL} \
          ORDER BY r.bounds[2]::timestamptz, c.relname"
     );
     let rows = read(client, doing, &sql, &[]).await?;

@@ -11,9 +11,6 @@ use trunkline_warehouse::{Error, Relator, Warehouse};
 
 use super::output::Output;
 
-/// How often to look, as the operator does.
-const EVERY: Duration = Duration::from_millis(500);
-
 /// The pause after a failure, which is told once until it ends.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -57,6 +54,6 @@ async fn look(
             }
         }
         troubles = news.troubles;
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(Relator::EVERY).await;
     }
 }

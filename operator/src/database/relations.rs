@@ -20,10 +20,6 @@ use crate::backoff::Backoff;
 use crate::error::chain;
 use crate::sync::lock;
 
-/// How often to look for news. With the noting before it and the transaction behind it, an event is
-/// found well within two seconds.
-const EVERY: Duration = Duration::from_millis(500);
-
 /// How long one look may take. Five hundred new events take some seconds.
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -121,7 +117,7 @@ impl Poller {
                     tracing::info!(%cluster, changed = news.changed, "relations for analysts");
                 }
                 self.troubles.tell(news);
-                return EVERY;
+                return Relator::EVERY;
             }
             Ok(Err(error)) => chain(&error),
             Err(_) => SILENT.to_owned(),

@@ -140,7 +140,7 @@ impl Keeper<'_> {
             all.get(relation).is_some_and(|it| !it.outgrows(table))
         };
         let mut is_changed = false;
-        for leaf in &state.leaves {
+        for leaf in state.all_leaves() {
             let table = state.tables.get(&leaf.relation);
             let is_kept = table.is_some_and(|table| is_wanted(&leaf.relation, table));
             let is_spoilt = leaf.is_changed && !leaf.is_ready;
@@ -231,8 +231,10 @@ impl Keeper<'_> {
 
     /// Vacuums partitions in which rows have changed: what was deleted of a person is to be gone.
     async fn vacuum_changed(&mut self, state: &State) -> Result<(), Error> {
-        let mut leaves = state.leaves.iter();
-        while let Some(leaf) = leaves.find(|it| it.is_ready && it.was_changed) {
+        for leaf in state
+            .all_leaves()
+            .filter(|it| it.is_ready && it.was_changed)
+        {
             let doing = format!("vacuum trunkline_data.{}", leaf.name);
             let sql = format!("VACUUM (FREEZE, ANALYZE) trunkline_data.{}", leaf.name);
             if self.long(&doing, &sql).await? == Some(Outcome::Done) {

@@ -29,9 +29,9 @@ pub(super) async fn show(
         };
         let of_table = state
             .leaves
-            .iter()
-            .filter(|leaf| leaf.relation == *relation);
-        let of_table: Vec<_> = of_table.filter(|_| !wanted.outgrows(table)).collect();
+            .get(relation)
+            .filter(|_| !wanted.outgrows(table));
+        let of_table = of_table.map_or(&[][..], Vec::as_slice);
         for (name, stored) in &wanted.readers {
             let leaves = of_table.iter().filter(|leaf| {
                 !without.contains(&leaf.id)

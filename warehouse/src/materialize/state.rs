@@ -8,7 +8,7 @@ use tokio_postgres::{Client, Row};
 use super::leaf::{Closed, Fit, Leaf};
 use super::table::{Table, Wanted, wanted};
 use crate::apply::{column, field, read};
-use crate::catalog::{self, LEAF_BOUNDS, SourceRow};
+use crate::catalog::{self, LEAF_BOUNDS, SourceRow, WRITTEN_UNTIL, utc_text};
 use crate::claim::Held;
 use crate::error::Error;
 use crate::partitions::TABLE_NAME;
@@ -27,7 +27,8 @@ pub(super) struct State {
     pub(super) wanted: BTreeMap<String, Wanted>,
     /// Those that there are, likewise.
     pub(super) tables: BTreeMap<String, Table>,
-    pub(super) leaves: Vec<Leaf>,
+    /// The partitions of these, likewise.
+    pub(super) leaves: BTreeMap<String, Vec<Leaf>>,
     /// Partitions of events that are over and stay, the latest first.
     pub(super) closed: Vec<Closed>,
 }
@@ -75,9 +76,13 @@ impl State {
             known: relations.remove(&number).unwrap_or_default(),
             wanted: BTreeMap::new(),
             tables,
-            leaves,
+            leaves: BTreeMap::new(),
             closed,
         };
+        for leaf in leaves {
+            let of_relation = state.leaves.entry(leaf.relation.clone()).or_default();
+            of_relation.push(leaf);
+        }
         if let Some(origin) = state.origin()
             && state.known.is_materialized
             && !origin.held.bucket.is_shared
@@ -113,8 +118,13 @@ impl State {
 
     /// The one of a relation's table that is about a partition of events.
     pub(super) fn leaf(&self, relation: &str, closed: &Closed) -> Option<&Leaf> {
-        let mut leaves = self.leaves.iter();
-        leaves.find(|it| it.partition == closed.partition && it.relation == relation)
+        let mut leaves = self.leaves.get(relation)?.iter();
+        leaves.find(|it| it.partition == closed.partition)
+    }
+
+    /// The partitions of all tables.
+    pub(super) fn all_leaves(&self) -> impl Iterator<Item = &Leaf> {
+        self.leaves.values().flatten()
     }
 
     /// What each relation finds in a partition of its table, with the condition of the rows there.
@@ -156,7 +166,7 @@ impl State {
                 .filter(|_| !lacks)
                 .map(|(_, condition)| (leaf, condition))
         };
-        self.leaves.iter().filter_map(unknown).collect()
+        self.all_leaves().filter_map(unknown).collect()
     }
 }
 
@@ -195,8 +205,8 @@ pub(super) async fn leaves(client: &Client, number: i32) -> Result<Vec<Leaf>, Er
          FROM trunkline.materialized_partitions p \
          JOIN trunkline.materialized_tables t ON t.name = p.table_name \
          WHERE t.source_number = $1 ORDER BY p.range_start DESC, p.table_name",
-        utc("p.range_start"),
-        utc("p.range_end")
+        utc_text("p.range_start"),
+        utc_text("p.range_end")
     );
     let rows = ask(client, &sql, number).await?;
     let leaf = |row: &Row| {
@@ -235,10 +245,10 @@ async fn closed(client: &Client, number: i32) -> Result<Vec<Closed>, Error> {
          WHERE i.inhparent = to_regclass('trunkline_data.bucket_' || $1::integer) \
          AND NOT i.inhdetachpending AND NOT EXISTS (SELECT FROM trunkline.dropped_partitions d \
          WHERE d.partition = c.relname AND d.dropped_at IS NULL)) AS l \
-         WHERE isfinite(l.s) AND isfinite(l.e) AND l.e < now() - interval '10 minutes' \
+         WHERE isfinite(l.s) AND isfinite(l.e) AND l.e < {WRITTEN_UNTIL} \
          ORDER BY l.s DESC",
-        utc("l.s"),
-        utc("l.e")
+        utc_text("l.s"),
+        utc_text("l.e")
     );
     let rows = ask(client, &sql, number).await?;
     let closed = |row: &Row| {
@@ -250,9 +260,4 @@ async fn closed(client: &Client, number: i32) -> Result<Vec<Closed>, Error> {
         })
     };
     rows.iter().map(closed).collect()
-}
-
-/// A time as text that means the same in every session, and sorts as the times do.
-fn utc(time: &str) -> String {
-    format!("to_char({time} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US\"+00\"')")
 }

@@ -71,6 +71,10 @@ pub struct News {
 }
 
 impl Relator {
+    /// How often to look. With the noting before it and the transaction behind it, a new event is found
+    /// well within two seconds.
+    pub const EVERY: Duration = Duration::from_millis(500);
+
     /// Works over the connection of `warehouse`.
     #[must_use]
     pub fn new(warehouse: Warehouse) -> Self {

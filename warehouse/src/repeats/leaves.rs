@@ -6,7 +6,7 @@ use trunkline_model::repeats::INDEX_SUFFIX;
 
 use super::{LOOK_BACK, SCHEMA};
 use crate::apply::{column, field, read};
-use crate::catalog::LEAF_BOUNDS;
+use crate::catalog::{LEAF_BOUNDS, WRITTEN_UNTIL, utc_text};
 use crate::error::Error;
 use crate::partitions::TABLE_NAME;
 
@@ -78,15 +78,15 @@ pub(super) async fn leaves(client: &Client) -> Result<Vec<Leaf>, Error> {
            SELECT *, coalesce(u, s) AS f, least(e, now() - interval '{COMMITTED_AFTER}') AS t \
            FROM l WHERE isfinite(s) AND isfinite(e)) \
          SELECT bucket, name, is_shared, is_indexed, s > now() + interval '{COMMITTED_AFTER}', \
-         e < now() - interval '10 minutes', {}, {}, {}, \
+         e < {WRITTEN_UNTIL}, {}, {}, {}, \
          CASE WHEN f < t THEN {} END, {}, {} \
          FROM d ORDER BY bucket, s",
-        utc("s"),
-        utc("e"),
-        utc(&format!("(e + interval '{LOOK_BACK}')")),
-        utc("f"),
-        utc(&format!("least(f + interval '{SLICE}', t)")),
-        utc("t"),
+        utc_text("s"),
+        utc_text("e"),
+        utc_text(&format!("(e + interval '{LOOK_BACK}')")),
+        utc_text("f"),
+        utc_text(&format!("least(f + interval '{SLICE}', t)")),
+        utc_text("t"),
     );
     let rows = read(client, doing, &sql, &[]).await?;
     let mut leaves = Vec::with_capacity(rows.len());
@@ -149,11 +149,6 @@ async fn look(client: &Client, leaves: &mut [Leaf]) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// A time as text that means the same in every session, and sorts as the times do.
-fn utc(time: &str) -> String {
-    format!("to_char({time} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US\"+00\"')")
 }
 
 /// A query for rows of a leaf that could not be compared when they were stored, and that everybody
