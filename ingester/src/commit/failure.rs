@@ -108,17 +108,21 @@ impl Fault {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn error(code: &str) -> ServerError {
-        ServerError {
+impl ServerError {
+    /// One of that SQLSTATE, whose message quotes a row.
+    pub(super) fn coded(code: &str) -> Self {
+        Self {
             code: SqlState::from_code(code),
             is_fatal: false,
             message: "value \"personal\"".to_owned(),
             constraint: None,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn only_rows_faults_lead_to_a_search_among_the_rows() {
@@ -141,11 +145,11 @@ mod tests {
             ("40P01", Fault::Passing),
         ];
         for (code, fault) in cases {
-            assert_eq!(Fault::of(&error(code)), fault, "{code}");
+            assert_eq!(Fault::of(&ServerError::coded(code)), fault, "{code}");
         }
         let fatal = ServerError {
             is_fatal: true,
-            ..error("53300")
+            ..ServerError::coded("53300")
         };
         assert_eq!(Fault::of(&fatal), Fault::Server);
     }
@@ -153,10 +157,13 @@ mod tests {
     #[test]
     fn a_message_that_may_quote_a_row_is_not_shown() {
         for code in ["22P02", "23514", "P0001", "54000"] {
-            assert_eq!(error(code).to_string(), format!("SQLSTATE {code}"));
+            assert_eq!(
+                ServerError::coded(code).to_string(),
+                format!("SQLSTATE {code}")
+            );
         }
         assert_eq!(
-            error("42501").to_string(),
+            ServerError::coded("42501").to_string(),
             "value \"personal\" (SQLSTATE 42501)"
         );
     }

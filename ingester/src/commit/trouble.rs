@@ -119,32 +119,23 @@ pub(super) fn vouched(reply: &Reply, rows: &[(&[u8], Mark)]) -> Result<Stored, S
 mod tests {
     use super::*;
 
-    fn error(code: &str) -> ServerError {
-        ServerError {
-            code: SqlState::from_code(code),
-            is_fatal: false,
-            message: "no".to_owned(),
-            constraint: None,
-        }
-    }
-
     #[test]
     fn only_what_concerns_the_keys_alone_leaves_the_others_as_they_are() {
         for code in ["55P03", "42883", "42501", "42P01", "23514"] {
-            let found = undecided(&error(code));
+            let found = undecided(&ServerError::coded(code));
             assert!(matches!(found, StoreError::Undecided(_)), "{code}");
         }
         for code in ["53100", "40P01", "57014"] {
-            let found = undecided(&error(code));
+            let found = undecided(&ServerError::coded(code));
             assert!(matches!(found, StoreError::Refused(_)), "{code}");
         }
         for code in ["25006", "57P01", "XX000"] {
-            let found = undecided(&error(code));
+            let found = undecided(&ServerError::coded(code));
             assert!(matches!(found, StoreError::Barred(_)), "{code}");
         }
         let fatal = ServerError {
             is_fatal: true,
-            ..error("42501")
+            ..ServerError::coded("42501")
         };
         assert!(matches!(undecided(&fatal), StoreError::Barred(_)));
     }

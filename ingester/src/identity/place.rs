@@ -6,28 +6,16 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::json::{self, InvalidJson, Number, StringToken, Visitor};
+use crate::json::{self, InvalidJson, Number, Step, StringToken, Visitor};
 
 /// A path.
 #[derive(Debug)]
 pub(super) struct Place(Vec<Step>);
 
-/// One step of it, from a container to what is in it.
-#[derive(Debug)]
-struct Step {
-    key: String,
-    /// The place in an array, where the key is one.
-    place: Option<usize>,
-}
-
 impl Place {
     /// The keys from the outside in.
     pub(super) fn new(keys: &[String]) -> Self {
-        let step = |key: &String| Step {
-            key: key.clone(),
-            place: key.parse().ok(),
-        };
-        Self(keys.iter().map(step).collect())
+        Self(keys.iter().map(|key| Step::new(key)).collect())
     }
 
     /// The value there: of a string its text, of anything else its JSON without white space. None
@@ -98,7 +86,7 @@ impl Search<'_> {
                 let here = *place;
                 *place += 1;
                 let step = self.steps.get(depth - 1);
-                step.is_some_and(|step| step.place == Some(here))
+                step.is_some_and(|step| step.is_place(here))
             }
         };
         if !leads {
@@ -173,7 +161,7 @@ impl Visitor for Search<'_> {
         }
         let step = self.frames.len().checked_sub(1);
         let step = step.and_then(|step| self.steps.get(step));
-        self.leads = step.is_some_and(|step| step.key == token.decoded(self.text));
+        self.leads = step.is_some_and(|step| step.is_key(&token.decoded(self.text)));
     }
 
     fn string(&mut self, token: StringToken) {

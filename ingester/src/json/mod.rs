@@ -19,6 +19,7 @@ mod number;
 mod outline;
 mod repair;
 mod scan;
+mod step;
 mod strings;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ pub use error::{Fault, InvalidJson};
 pub(crate) use number::Number;
 pub(crate) use outline::{Field, Kind, Outline, Root};
 pub(crate) use scan::Visitor;
+pub(crate) use step::Step;
 pub(crate) use strings::{StringToken, decode as decode_string};
 pub use timestamp::Timestamp;
 

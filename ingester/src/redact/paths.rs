@@ -2,6 +2,8 @@
 
 use trunkline_model::redaction::{ANY, RedactAction, RedactedPath};
 
+use crate::json;
+
 /// A set of paths by their numbers, one bit for each.
 pub(super) type Paths = u128;
 
@@ -24,32 +26,29 @@ struct Rule {
     action: RedactAction,
 }
 
-/// One step of a path, from a container to what is in it.
+/// One step of a path, which may lead to all that there is.
 #[derive(Debug)]
 pub(super) struct Step {
-    key: String,
-    /// The place in an array, where the key is one.
-    place: Option<usize>,
+    named: json::Step,
     is_any: bool,
 }
 
 impl Step {
     fn new(key: &str) -> Self {
         Self {
-            key: key.to_owned(),
-            place: key.parse().ok(),
+            named: json::Step::new(key),
             is_any: key == ANY,
         }
     }
 
     /// Whether it leads to the member of an object with this key, decoded.
     pub(super) fn is_key(&self, key: &str) -> bool {
-        self.is_any || self.key == key
+        self.is_any || self.named.is_key(key)
     }
 
     /// Whether it leads to this element of an array.
     pub(super) fn is_place(&self, place: usize) -> bool {
-        self.is_any || self.place == Some(place)
+        self.is_any || self.named.is_place(place)
     }
 }
 

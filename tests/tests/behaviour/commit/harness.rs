@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use trunkline_ingester::commit::{CommitError, CommitMetrics, Committed, Committer, DatabaseState};
-use trunkline_ingester::json::{ArrayRows, decode};
+use trunkline_ingester::json::{ArrayRows, Element, Envelope, decode};
 use trunkline_ingester::rows::{DeliveryFields, EncodedRows, RowEncoder};
 use trunkline_model::secret::SecretBytes;
 use trunkline_model::verification::AuthScope;
@@ -95,6 +95,17 @@ pub(crate) fn encoder(bucket: i32) -> RowEncoder<'static> {
         header_values: None,
     };
     RowEncoder::new(delivery, 0)
+}
+
+/// Adds a row as if our own pass over its JSON had repaired nothing.
+pub(crate) fn push_unrepaired(encoder: &mut RowEncoder<'_>, body: &str) {
+    let element = Element {
+        text: body.as_bytes(),
+        body: body.into(),
+        exact: true,
+        envelope: Envelope::default(),
+    };
+    encoder.push(&element, AuthScope::None);
 }
 
 pub(crate) fn target(url: &str) -> Target {

@@ -4,11 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use trunkline_ingester::commit::{CommitError, CommitMetrics, Committed, Committer};
-use trunkline_ingester::json::{Element, Envelope};
 use trunkline_ingester::rows::EncodedRows;
-use trunkline_model::verification::AuthScope;
 
-use super::harness::{Fixture, encode, encoder, ready};
+use super::harness::{Fixture, encode, encoder, push_unrepaired, ready};
 
 /// What jsonb refuses, in the order of its error classes: 22P05, 22P02, 22003, 54001.
 fn refused_by_jsonb() -> [String; 4] {
@@ -24,13 +22,7 @@ fn refused_by_jsonb() -> [String; 4] {
 fn unrepaired(bucket: i32, bodies: &[String]) -> EncodedRows {
     let mut encoder = encoder(bucket);
     for body in bodies {
-        let element = Element {
-            text: body.as_bytes(),
-            body: body.into(),
-            exact: true,
-            envelope: Envelope::default(),
-        };
-        encoder.push(&element, AuthScope::None);
+        push_unrepaired(&mut encoder, body);
     }
     encoder.finish()
 }

@@ -12,7 +12,7 @@ use trunkline_model::verification::AuthScope;
 use trunkline_tests::{PgBouncer, scaled};
 use uuid::Uuid;
 
-use super::harness::{Fixture, encoder, ready, start, target};
+use super::harness::{Fixture, encoder, push_unrepaired, ready, start, target};
 
 const MINUTE: u32 = 60;
 
@@ -274,13 +274,7 @@ async fn a_row_that_only_the_database_refuses_is_stored_once_as_well() {
     let delivery = |first: u64| {
         let mut encoder = encoder(fixture.bucket).keyed(Keys::of_rows(MINUTE));
         for (number, body) in (first..).zip(["1", r#"{"a":"\ud800"}"#, "3"]) {
-            let element = Element {
-                text: body.as_bytes(),
-                body: body.into(),
-                exact: true,
-                envelope: Envelope::default(),
-            };
-            encoder.push(&element, AuthScope::None);
+            push_unrepaired(&mut encoder, body);
             encoder.identify(key(number));
         }
         encoder.finish()
