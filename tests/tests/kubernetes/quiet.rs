@@ -72,12 +72,7 @@ async fn nothing_is_written_without_a_change() {
 
     let mark = site.cluster.audit().mark();
     let before = holder(&site).await;
-    site.kubectl
-        .run(&["rollout", "restart", "deployment", "-n", OPERATOR_NAMESPACE])
-        .await;
-    site.kubectl
-        .run(&["rollout", "status", "deployment", "-n", OPERATOR_NAMESPACE])
-        .await;
+    site.restart_operator().await;
     // The lease is given back: unless it were, it would be good for ten seconds more at least.
     let asked = Instant::now();
     eventually("another holder", HANDOVER, async || {

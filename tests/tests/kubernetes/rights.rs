@@ -55,10 +55,7 @@ async fn everything_the_operator_can_do(site: &Site) {
         .run(&["delete", "whs", "doomed", "-n", "rights"])
         .await;
     // A watch is in the log once it has ended.
-    for command in ["restart", "status"] {
-        let arguments = ["rollout", command, "deployment", "-n", OPERATOR_NAMESPACE];
-        site.kubectl.run(&arguments).await;
-    }
+    site.restart_operator().await;
 }
 
 /// What the operator has done since it was installed. Nothing that it asked for was forbidden.

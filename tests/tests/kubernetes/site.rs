@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use kube::api::Patch;
 use kube::{Api, ResourceExt};
-use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{Mutex, OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use trunkline_crds::{WebhookCluster, WebhookSource};
 use trunkline_tests::kubernetes::{Cluster, CommandLine, DatabaseLogin, INGRESS_CLASS, eventually};
 use trunkline_tests::{Answer, Client, Proxy, signed_single};
@@ -231,6 +231,18 @@ spec:
         api.patch("main", &Default::default(), &Patch::Merge(patch))
             .await
             .unwrap();
+    }
+
+    /// Replaces the operator's pods, and waits until the others serve. One test at a time: kubectl
+    /// refuses a second restart within a second, and who asks which replica acts means their own.
+    pub(crate) async fn restart_operator(&self) {
+        static RESTARTS: Mutex<()> = Mutex::const_new(());
+        let _others_wait = RESTARTS.lock().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for command in ["restart", "status"] {
+            let arguments = ["rollout", command, "deployment", "-n", OPERATOR_NAMESPACE];
+            self.kubectl.run(&arguments).await;
+        }
     }
 
     /// Waits until a source's condition `Ready` has this status and reason, for the generation that

@@ -130,10 +130,7 @@ async fn nothing_is_refused_while_everything_changes() {
     ];
     site.kubectl.run(&kill).await;
     println!("operator restarted");
-    let restart = ["rollout", "restart", "deployment", "-n", OPERATOR_NAMESPACE];
-    site.kubectl.run(&restart).await;
-    let status = ["rollout", "status", "deployment", "-n", OPERATOR_NAMESPACE];
-    site.kubectl.run(&status).await;
+    site.restart_operator().await;
     println!("operator upgraded");
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/trunkline");
     let upgrade = [
