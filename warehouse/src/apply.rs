@@ -48,6 +48,10 @@ const STATEMENT_TIMEOUT_MS: u32 = 30_000;
 /// maintenance of the same table waits behind it.
 const LONG_LOCK_TIMEOUT_MS: u32 = 2_000;
 
+/// After how much work a VACUUM or ANALYZE sleeps for a moment, in milliseconds: as autovacuum does.
+/// By hand they take a whole processor, which senders may need, and fill the log that commits wait for.
+const VACUUM_COST_DELAY_MS: u32 = 2;
+
 /// When we give up on an answer: above all of the server's own limits together.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -419,11 +423,15 @@ async fn run_waiting(
 ) -> Result<Outcome, Error> {
     let mut cancel = CancelOnDrop(Some(connected.canceller()));
     let client = &connected.client;
-    let settings = format!("SET lock_timeout = {lock_timeout_ms}; SET statement_timeout = 0");
+    let settings = format!(
+        "SET lock_timeout = {lock_timeout_ms}; SET statement_timeout = 0; \
+         SET vacuum_cost_delay = {VACUUM_COST_DELAY_MS}; SET max_parallel_maintenance_workers = 0"
+    );
     let done = async {
         client.batch_execute(&settings).await?;
         let done = client.batch_execute(sql).await;
-        let defaults = "RESET lock_timeout; RESET statement_timeout";
+        let defaults = "RESET lock_timeout; RESET statement_timeout; \
+                        RESET vacuum_cost_delay; RESET max_parallel_maintenance_workers";
         // Of no more use to us: a session that is gone needs none.
         let _ = client.batch_execute(defaults).await;
         done

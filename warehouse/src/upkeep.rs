@@ -10,13 +10,17 @@
 //! Invariants:
 //! - Nobody waits: VACUUM without truncation and ANALYZE take SHARE UPDATE EXCLUSIVE, with which
 //!   neither COPY nor SELECT conflicts.
+//! - Who has few processors keeps them: a statement pauses as autovacuum does, and is followed by a
+//!   pause.
 //! - One statement at a time. What is cut short goes on at the next call: pages that are frozen are
 //!   skipped.
 
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
+use trunkline_model::columns::{COLUMNS, Column};
+use trunkline_model::names::quote_literal;
 use trunkline_pgconn::Target;
 
 use crate::apply::{CURRENT_ROLE, field, read, run, run_long};
@@ -72,17 +76,16 @@ pub(crate) async fn upkeep(client: &Client, owner: &Target) -> Result<Report, Er
 async fn freeze_and_analyze(
     client: &Client,
     owner: &Target,
-    closed: Vec<String>,
-    unknown: Vec<String>,
+    closed: Vec<Due>,
+    unknown: Vec<Due>,
     report: &mut Report,
     failure: &mut Option<Error>,
 ) -> Result<(), Error> {
     let connected = connection::open(owner).await?;
-    for table in closed {
+    for Due { table, statement } in closed {
         let doing = format!("freeze {table}");
-        let sql = format!("VACUUM (FREEZE, ANALYZE, TRUNCATE FALSE) {table}");
         let freeze = async {
-            match run_long(&connected, &doing, &sql).await {
+            match run_long(&connected, &doing, &statement).await {
                 Ok(Outcome::Done) => run(client, &record(&table)).await,
                 outcome => outcome,
             }
@@ -90,10 +93,9 @@ async fn freeze_and_analyze(
         let outcome = then_pause(freeze).await;
         note(report, failure, doing, outcome)?;
     }
-    for table in unknown {
+    for Due { table, statement } in unknown {
         let doing = format!("analyze {table}");
-        let sql = format!("ANALYZE {table}");
-        let outcome = then_pause(run_long(&connected, &doing, &sql)).await;
+        let outcome = then_pause(run_long(&connected, &doing, &statement)).await;
         note(report, failure, doing, outcome)?;
     }
     Ok(())
@@ -151,10 +153,12 @@ fn note(
 }
 
 /// Partitions whose time is over, and in which nobody can still be writing, the oldest first.
-async fn closed(client: &Client) -> Result<Vec<String>, Error> {
+async fn closed(client: &Client) -> Result<Vec<Due>, Error> {
     let doing = "look for partitions whose time is over";
+    let columns = columns_to_analyze();
     let sql = format!(
-        "SELECT 'trunkline_data.' || c.relname FROM pg_class c \
+        "SELECT 'trunkline_data.' || c.relname, 'VACUUM (FREEZE, ANALYZE, TRUNCATE FALSE) \
+         trunkline_data.' || c.relname || ' (' || {columns} || ')' FROM pg_class c \
          JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'trunkline_data' \
          JOIN pg_inherits i ON i.inhrelid = c.oid AND NOT i.inhdetachpending \
          CROSS JOIN LATERAL {LEAF_BOUNDS} AS r(bounds) \
@@ -164,22 +168,69 @@ async fn closed(client: &Client) -> Result<Vec<String>, Error> {
          ORDER BY r.bounds[2]::timestamptz, c.relname"
     );
     let rows = read(client, doing, &sql, &[]).await?;
-    rows.iter().map(|row| field(row, doing, 0)).collect()
+    rows.iter().map(|row| Due::of(row, doing)).collect()
+}
+
+/// What takes longest to compare, and what nobody compares: autovacuum has learnt how wide they are
+/// while the partition was written to.
+const WIDE: [Column; 5] = [
+    Column::Headers,
+    Column::HeaderValues,
+    Column::BodyJson,
+    Column::BodyText,
+    Column::Raw,
+];
+
+/// A list, in SQL, of the columns of the table `c` whose statistics are made.
+fn columns_to_analyze() -> String {
+    let wide = COLUMNS
+        .iter()
+        .filter(|spec| WIDE.contains(&spec.column))
+        .map(|spec| quote_literal(spec.name))
+        .collect::<Vec<_>>()
+        .join(", ");
+    format!(
+        "(SELECT string_agg(quote_ident(attname), ', ') FROM pg_attribute \
+         WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attname NOT IN ({wide}))"
+    )
+}
+
+/// A table, and what is to be run for it.
+struct Due {
+    table: String,
+    statement: String,
+}
+
+impl Due {
+    /// Of a row of both.
+    fn of(row: &Row, doing: &str) -> Result<Self, Error> {
+        Ok(Self {
+            table: field(row, doing, 0)?,
+            statement: field(row, doing, 1)?,
+        })
+    }
 }
 
 /// Buckets whose statistics are older than a day, the oldest first. The server remembers when they
 /// were made; when it forgets, after a crash, they are made again.
-async fn unknown(client: &Client) -> Result<Vec<String>, Error> {
+///
+/// The partitions have theirs from the vacuum that froze them, or by autovacuum while they are
+/// written to. Before PostgreSQL 18, whose ANALYZE can do without, they are made again with the
+/// bucket's.
+async fn unknown(client: &Client) -> Result<Vec<Due>, Error> {
     let doing = "look for old statistics";
+    let columns = columns_to_analyze();
     let sql = format!(
-        "SELECT 'trunkline_data.' || c.relname FROM pg_class c \
+        "SELECT 'trunkline_data.' || c.relname, 'ANALYZE ' \
+         || CASE WHEN current_setting('server_version_num')::integer >= 180000 THEN 'ONLY ' ELSE '' END \
+         || 'trunkline_data.' || c.relname || ' (' || {columns} || ')' FROM pg_class c \
          JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'trunkline_data' \
          WHERE c.relkind = 'p' AND c.relispartition AND c.relname ~ '{TABLE_NAME}' \
          AND coalesce(pg_stat_get_last_analyze_time(c.oid) < now() - interval '24 hours', true) \
          ORDER BY pg_stat_get_last_analyze_time(c.oid) NULLS FIRST, c.relname"
     );
     let rows = read(client, doing, &sql, &[]).await?;
-    rows.iter().map(|row| field(row, doing, 0)).collect()
+    rows.iter().map(|row| Due::of(row, doing)).collect()
 }
 
 /// Writes down that a partition is frozen, and forgets those that are gone.
