@@ -134,6 +134,11 @@ const MIGRATIONS: &[Migration] = &[
         what: "let sources ask for indexes, and times be read in parallel",
         sql: || format!("{};\n{}", indexes::CATALOG, relations::TIMES),
     },
+    Migration {
+        version: 18,
+        what: "remember partitions that cannot be indexed",
+        sql: || indexes::REFUSALS.to_owned(),
+    },
 ];
 
 /// The version that this program brings a database to.
@@ -411,7 +416,7 @@ mod tests {
     fn a_new_column_comes_with_a_new_version() {
         assert_eq!(
             (known_version(), COLUMNS.len()),
-            (17, 21),
+            (18, 21),
             "add a migration, even one that does nothing else: a program that does not know the \
              column would make the views anew without it"
         );

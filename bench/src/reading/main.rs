@@ -33,6 +33,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("maintenance_work_mem", "512MB"),
     ("random_page_cost", "1.1"),
     ("max_wal_size", "8GB"),
+    // Upkeep of thirty days at once, which it would do on thirty nights.
+    ("vacuum_cost_limit", "10000"),
     ("jit", "off"),
 ];
 

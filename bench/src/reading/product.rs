@@ -174,6 +174,12 @@ impl Product {
     pub(crate) async fn keep_up(&self) -> anyhow::Result<()> {
         let warehouse = self.warehouse().await?;
         while !warehouse.upkeep().await?.changed.is_empty() {}
+        let cluster = CLUSTER.parse()?;
+        let mut kept = warehouse.keep_indexes(&cluster).await?;
+        while !kept.report.changed.is_empty() {
+            kept = warehouse.keep_indexes(&cluster).await?;
+        }
+        ensure!(kept.troubles.is_empty(), "{:?}", kept.troubles);
         Ok(())
     }
 

@@ -1,6 +1,10 @@
 //! Brings indexes to partitions that are there, and takes away those that nobody asks for any more:
 //! one at a time, the newest partition first, while nothing else is to be done.
 //!
+//! A partition that is over, of a source with relations, gets the one on events without being asked: no
+//! sender pays for it, and a question about one event of yesterday reads all of yesterday without it.
+//! Where relations are in tables of their own, these are asked.
+//!
 //! Invariants:
 //! - Nobody waits. CREATE and DROP INDEX CONCURRENTLY take SHARE UPDATE EXCLUSIVE, with which neither
 //!   COPY nor SELECT conflicts; it is they that wait for transactions that began before.
@@ -15,13 +19,17 @@ use tokio_postgres::{Client, Row};
 use trunkline_model::names::{ClusterName, SourceName, quote_literal};
 use trunkline_pgconn::Target;
 
-use super::LeafIndex;
-use crate::apply::{field, read, run_long, run_patiently};
+use super::{LeafIndex, refused};
+use crate::apply::{field, read, run, run_long, run_patiently};
 use crate::catalog::LEAF_BOUNDS;
 use crate::connection;
 use crate::error::{Error, chain};
 use crate::partitions::TABLE_NAME;
 use crate::step::{Outcome, PendingReason, PendingStep, Report};
+
+/// Up to how many pages of 8 kB a partition gets the index on events without being asked: 32 GB, with
+/// which a machine is busy for some minutes. Who stores more in a day knows what for.
+const PAGES_UNASKED: u32 = 4 << 20;
 
 /// After how long nothing more is begun: the caller has other things to do too.
 const BEGUN_WITHIN: Duration = Duration::from_secs(300);
@@ -46,6 +54,8 @@ struct Task {
     drops: bool,
     /// Whether it is to be there.
     makes: bool,
+    /// Whether it is to be there without being asked for.
+    is_unasked: bool,
 }
 
 /// Makes and drops what is due for the sources of a cluster.
@@ -86,6 +96,13 @@ pub(crate) async fn keep(
                     break;
                 }
                 Err(error) if is_overtaken(&error) => break,
+                Err(error) if task.is_unasked && is_too_long(&error) => {
+                    // What it left behind is dropped at the next look.
+                    let step = refused(&task.table);
+                    let outcome = run(client, &step).await?;
+                    indexed.report.add(&step, outcome);
+                    break;
+                }
                 Err(error) if error.is_local() => {
                     if let Ok(source) = task.source.parse() {
                         indexed
@@ -115,6 +132,11 @@ fn is_overtaken(error: &Error) -> bool {
     })
 }
 
+/// Whether a value is longer than an index holds.
+fn is_too_long(error: &Error) -> bool {
+    error.code() == Some(&SqlState::PROGRAM_LIMIT_EXCEEDED)
+}
+
 impl Task {
     /// What is done and how, in order, and whether it waits for others for as long as it takes.
     ///
@@ -135,7 +157,7 @@ impl Task {
 }
 
 /// The partitions of sources that are served and have some of their own, each with every index that
-/// there can be: whether it is wanted, and whether it is there and valid.
+/// there can be: whether its source asks for it, or else it is due anyway, and whether it is there and valid.
 fn state() -> String {
     let kinds: Vec<_> = LeafIndex::ALL
         .iter()
@@ -148,9 +170,13 @@ fn state() -> String {
             )
         })
         .collect();
+    let unasked = quote_literal(LeafIndex::Event.as_str());
     format!(
         "SELECT s.bucket AS number, s.source, 'trunkline_data.' || c.relname AS leaf, k.kind, \
-         k.name = ANY (s.indexes) AS is_wanted, x.indexrelid IS NOT NULL AS is_there, \
+         k.name = ANY (s.indexes) AS is_asked, \
+         k.name = {unasked} AND s.layout IS NOT NULL AND NOT s.materialized \
+         AND f.index_refused_at IS NULL AND c.relpages <= {PAGES_UNASKED} \
+         AND (f.partition IS NOT NULL OR x.indexrelid IS NOT NULL) AS is_unasked, x.indexrelid IS NOT NULL AS is_there, \
          coalesce(x.indisvalid, false) AS is_valid, r.bounds[1]::timestamptz AS begins \
          FROM trunkline.sources s \
          JOIN pg_inherits i ON i.inhparent = to_regclass('trunkline_data.bucket_' || s.bucket) \
@@ -161,6 +187,7 @@ fn state() -> String {
          LEFT JOIN pg_class n ON n.relnamespace = c.relnamespace AND n.relkind = 'i' \
          AND n.relname = c.relname || k.suffix \
          LEFT JOIN pg_index x ON x.indexrelid = n.oid AND x.indrelid = c.oid \
+         LEFT JOIN trunkline.frozen_partitions f ON f.partition = c.oid \
          WHERE s.shared_bucket IS NULL AND s.removed_at IS NULL AND s.cluster = $1",
         kinds.join(", ")
     )
@@ -170,8 +197,8 @@ fn state() -> String {
 async fn due(client: &Client, cluster: &ClusterName) -> Result<Vec<Task>, Error> {
     let doing = "look for indexes of partitions";
     let sql = format!(
-        "SELECT source, leaf, kind, is_there, is_wanted FROM ({}) AS s \
-         WHERE is_wanted <> is_valid OR is_there AND NOT is_valid \
+        "SELECT source, leaf, kind, is_there, is_asked OR is_unasked, NOT is_asked FROM ({}) AS s \
+         WHERE (is_asked OR is_unasked) <> is_valid OR is_there AND NOT is_valid \
          ORDER BY begins DESC, source, kind",
         state()
     );
@@ -189,6 +216,7 @@ async fn due(client: &Client, cluster: &ClusterName) -> Result<Vec<Task>, Error>
             index,
             drops: field(row, doing, 3)?,
             makes: field(row, doing, 4)?,
+            is_unasked: field(row, doing, 5)?,
         }))
     };
     let tasks = rows.iter().map(task).collect::<Result<Vec<_>, Error>>()?;
@@ -203,7 +231,7 @@ pub(crate) async fn lacking(
     let doing = "count indexes of partitions";
     let sql = format!(
         "SELECT number, count(*) FILTER (WHERE NOT is_valid), count(*) FROM ({}) AS s \
-         WHERE is_wanted GROUP BY number HAVING count(*) FILTER (WHERE NOT is_valid) > 0",
+         WHERE is_asked GROUP BY number HAVING count(*) FILTER (WHERE NOT is_valid) > 0",
         state()
     );
     let cluster = cluster.to_string();
@@ -230,6 +258,7 @@ mod tests {
             index: LeafIndex::UserId,
             drops,
             makes,
+            is_unasked: false,
         };
         let statements = task.statements().into_iter();
         statements.map(|(_, sql, _)| sql).collect()

@@ -151,6 +151,30 @@ ALTER TABLE trunkline.sources ADD COLUMN indexes text[] NOT NULL DEFAULT '{}';
 COMMENT ON COLUMN trunkline.sources.indexes IS \
 'Indexes that its manifest asks for on each partition: MessageId, UserId, AnonymousId, Event, Body.'";
 
+/// Which partitions cannot have the index that they would get without being asked.
+pub(crate) const REFUSALS: &str = "\
+ALTER TABLE trunkline.frozen_partitions ADD COLUMN index_refused_at timestamptz;
+COMMENT ON COLUMN trunkline.frozen_partitions.index_refused_at IS \
+'When PostgreSQL refused an index on its events, since a value is too long for one; \
+NULL where it did not.'";
+
+/// Writes down that the index on events of a partition that is over cannot be made.
+fn refused(table: &str) -> Step {
+    Step {
+        what: format!("record that {table} has values that no index holds"),
+        needed: Test::new(
+            "EXISTS (SELECT FROM trunkline.frozen_partitions \
+             WHERE partition = to_regclass($1) AND index_refused_at IS NULL)",
+            [table],
+        ),
+        sql: format!(
+            "UPDATE trunkline.frozen_partitions SET index_refused_at = now() \
+             WHERE partition = to_regclass('{table}')"
+        ),
+        fix: format!("ALTER TABLE trunkline.frozen_partitions OWNER TO {CURRENT_ROLE}"),
+    }
+}
+
 /// Writes down what a source asks for; None where nobody can say it.
 pub(crate) fn record(number: i32, source: &DesiredSource) -> Option<Step> {
     let indexes = source.indexes?.to_catalog();

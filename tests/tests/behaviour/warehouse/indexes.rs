@@ -186,6 +186,66 @@ async fn partitions_that_are_there_get_what_is_asked_for_and_lose_what_is_not() 
 }
 
 #[tokio::test]
+async fn a_partition_that_is_over_gets_the_one_on_events_without_being_asked() {
+    let database = Database::new().await;
+    let warehouse = database.prepared().await;
+    let admin = database.admin().await;
+    let place = ensure_one(&warehouse, asking(&[])).await;
+    let old = past_leaf(&admin, place.bucket, 9).await;
+    store_past(&admin, place.bucket, "default/shop", 9).await;
+    assert_eq!(
+        keep(&warehouse).await,
+        Vec::<String>::new(),
+        "before its upkeep"
+    );
+    // No index holds a name that is so long and does not compress.
+    let bad = past_leaf(&admin, place.bucket, 5).await;
+    let long = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 400) AS n)";
+    let day = "date_trunc('day', now(), 'UTC') - interval '114 hours'";
+    let columns = [("received_at", day), ("event", long), ("body_json", "'1'")];
+    store_event(&admin, &place, &columns).await;
+    // In the first minutes of a day that of yesterday is not over, and later it is.
+    let yesterday = "SELECT to_char(now() AT TIME ZONE 'UTC' - interval '1 day', 'YYYYMMDD')";
+    let yesterday = value(&admin, yesterday).await;
+    let others = |done: Vec<String>| -> Vec<String> {
+        let is_other = |step: &String| !step.contains(&yesterday);
+        done.into_iter().filter(is_other).collect()
+    };
+    warehouse.upkeep().await.unwrap();
+
+    let (good, refused) = (
+        format!("trunkline_data.{old}_by_event"),
+        format!("trunkline_data.{bad}_by_event"),
+    );
+    let remembered = format!("record that trunkline_data.{bad} has values that no index holds");
+    let made = others(keep(&warehouse).await);
+    assert_eq!(made, [remembered, format!("make the index {good}")]);
+    let left = others(keep(&warehouse).await);
+    assert_eq!(left, [format!("drop the index {refused}")]);
+    let nothing = Vec::<String>::new();
+    assert_eq!(others(keep(&warehouse).await), nothing);
+    let notes = ensure_one(&warehouse, asking(&[])).await.notes;
+    assert_eq!(notes, nothing, "nobody has asked");
+
+    // It stays while the partition waits for its upkeep again, as after rows were erased.
+    let thaw = "DELETE FROM trunkline.frozen_partitions \
+                WHERE partition = to_regclass('trunkline_data.";
+    admin
+        .batch_execute(&format!("{thaw}{old}')"))
+        .await
+        .unwrap();
+    assert_eq!(others(keep(&warehouse).await), nothing);
+    // Without relations nobody asks about an event's name.
+    let bare = DesiredSource {
+        layout: Some(WarehouseLayout::None),
+        ..asking(&[])
+    };
+    ensure_one(&warehouse, bare).await;
+    let dropped = others(keep(&warehouse).await);
+    assert_eq!(dropped, [format!("drop the index {good}")]);
+}
+
+#[tokio::test]
 async fn nobody_waits_for_an_index_that_waits_for_somebody() {
     let database = Database::new().await;
     let warehouse = database.prepared().await;

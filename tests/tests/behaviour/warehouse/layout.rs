@@ -240,6 +240,7 @@ async fn an_older_layout_is_migrated_and_keeps_its_rows() {
             "create trunkline.seen_keys (layout version 15)",
             "create trunkline.materialized_tables (layout version 16)",
             "let sources ask for indexes, and times be read in parallel (layout version 17)",
+            "remember partitions that cannot be indexed (layout version 18)",
             "add column body_text to trunkline.events",
             "add column raw to trunkline.events",
             "add column unsettled to trunkline.events",
