@@ -173,6 +173,10 @@ async fn closed(client: &Client) -> Result<Vec<Due>, Error> {
 
 /// What takes longest to compare, and what nobody compares: autovacuum has learnt how wide they are
 /// while the partition was written to.
+///
+/// Of a bucket it would be harmful to know that no two bodies are equal: the planner takes a property
+/// to have as many values as there are bodies, and sorts the events, bodies and all, to group them by
+/// a property that has a dozen (measured: 0.6 s for 200,000 events in place of 0.25).
 const WIDE: [Column; 5] = [
     Column::Headers,
     Column::HeaderValues,
