@@ -4,8 +4,8 @@
 //! - Nobody waits behind us for long: a statement that does not get its lock within
 //!   [`LOCK_TIMEOUT_MS`] gives up its place in the queue, and is tried again after a random pause
 //!   (everyone who comes after a waiting ACCESS EXCLUSIVE waits with it).
-//! - No lock that others want is held while a packet travels: the statements and their COMMIT are
-//!   sent together.
+//! - No lock that others want is held while a packet travels or a disk is waited for: the statements
+//!   and their COMMIT are sent together, and what they wrote is flushed afterwards.
 //! - No session state, for PgBouncer's transaction pooling: SET LOCAL, advisory locks of the
 //!   transaction, and only the calls of the driver that leave no named statement behind
 //!   (`batch_execute`, `query_typed` with built-in result types).
@@ -43,6 +43,10 @@ const DDL_LOCK_TIMEOUT_MS: u32 = 20_000;
 /// When the server gives up on a statement, in milliseconds. A connection that has to be given up
 /// must not leave a statement behind that waits in a queue.
 const STATEMENT_TIMEOUT_MS: u32 = 30_000;
+
+/// Makes what was committed before durable, on the standbys too that commits wait for: it commits a
+/// record in the log that nothing reads.
+const FLUSH: &str = "SELECT pg_catalog.pg_logical_emit_message(true, 'trunkline', '')";
 
 /// How long a statement that takes long may queue for its lock, in milliseconds. Nobody but other
 /// maintenance of the same table waits behind it.
@@ -247,6 +251,7 @@ async fn attempt_once(client: &Client, step: &Step) -> Result<Outcome, tokio_pos
                 "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; \
                  SET LOCAL search_path = ''; \
                  SET LOCAL client_min_messages = error; \
+                 SET LOCAL synchronous_commit = off; \
                  SET LOCAL idle_in_transaction_session_timeout = {STATEMENT_TIMEOUT_MS}; \
                  SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}; \
                  SET LOCAL lock_timeout = {DDL_LOCK_TIMEOUT_MS}; \
@@ -274,7 +279,12 @@ async fn attempt_once(client: &Client, step: &Step) -> Result<Outcome, tokio_pos
         client
             .batch_execute(&format!("{}; COMMIT", step.sql))
             .await?;
-        Ok(Outcome::Done)
+        // A commit that waits for its flush keeps its locks meanwhile: on a busy disk for a second.
+        match client.batch_execute(FLUSH).await {
+            // It is refused that record, and done; whatever is committed next makes it durable too.
+            Err(error) if error.as_db_error().is_none() => Err(error),
+            _ => Ok(Outcome::Done),
+        }
     };
     let outcome = outcome.await;
     if outcome.is_err() {

@@ -144,9 +144,8 @@ async fn keys_are_forgotten_when_their_time_is_over_and_nobody_waits() {
     let taking = other.transaction().await.unwrap();
     let taken = take(&[(3, 60)]);
     assert_eq!(taking.query(&taken, &[]).await.unwrap().len(), 1);
-    let begun = std::time::Instant::now();
+    // It would fail if it waited, since that one ends afterwards.
     let report = warehouse.upkeep().await.unwrap();
-    assert!(begun.elapsed() < std::time::Duration::from_secs(2));
     assert!(forgot(&report.changed), "{report:?}");
     taking.commit().await.unwrap();
     assert_eq!(value(&admin, left).await, "13");

@@ -1,5 +1,7 @@
 //! The view `<schema>.events`: its columns, and how it changes under its readers.
 
+use std::time::{Duration, Instant};
+
 use trunkline_model::columns;
 use trunkline_model::request::BodyFormat;
 use trunkline_warehouse::{DesiredSource, PendingReason};
@@ -182,4 +184,39 @@ async fn the_body_keeps_its_type_while_there_are_rows() {
     );
     assert!(error.contains("spec.body.format"), "{error}");
     assert_eq!(value(&admin, body_type).await, "jsonb");
+}
+
+#[tokio::test]
+async fn a_change_keeps_nobody_waiting_while_it_waits_for_a_standby() {
+    let server = server(&[]).await;
+    let database = Database::on(&server).await;
+    let warehouse = database.prepared().await;
+    let admin = database.admin().await;
+    ensure_one(&warehouse, source("shop")).await;
+    let standby = async |setting: &str| {
+        let alter = format!("ALTER SYSTEM SET synchronous_standby_names = '{setting}'");
+        admin.batch_execute(&alter).await.unwrap();
+        admin
+            .batch_execute("SELECT pg_reload_conf()")
+            .await
+            .unwrap();
+        // By the process that tells the others whether they have to wait.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    standby("gone").await;
+
+    let changing =
+        tokio::spawn(async move { ensure_one(&warehouse, source_with("shop", &["x-shop"])).await });
+    let start = Instant::now();
+    while header_columns(&admin).await != ["x_shop"] {
+        assert!(start.elapsed() < Duration::from_secs(20), "nobody sees it");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let read = "SET lock_timeout = '1s'; SELECT count(*) FROM shop.events WHERE x_shop IS NULL";
+    assert_eq!(value(&admin, read).await, "0");
+    // It is not called done before it is as safe as any commit.
+    assert!(!changing.is_finished());
+    standby("").await;
+    assert_eq!(changing.await.unwrap().changed, ["define view shop.events"]);
+    server.stop().await;
 }
