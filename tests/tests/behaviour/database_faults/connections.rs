@@ -1,5 +1,7 @@
 //! A server whose connections are all taken by others.
 
+use std::time::Duration;
+
 use trunkline_tests::{Database, SECRET, SourceDraft, Station};
 
 use super::trial::Trial;
@@ -24,14 +26,19 @@ async fn no_free_connection_is_503_with_the_reason_until_there_is_one() {
         database.port()
     );
     let mut taken = Vec::new();
-    // The ingester connects again at once; whoever is faster has the place.
-    while admin.execute(END_SESSIONS, &[]).await.unwrap() > 0 {
+    // The ingester connects again at once; whoever is faster has the place. A session that has just
+    // begun has no name yet, and so one look that finds none is not enough.
+    let mut looks_without_one = 0;
+    while looks_without_one < 10 {
+        let ended = admin.execute(END_SESSIONS, &[]).await.unwrap();
+        looks_without_one = if ended > 0 { 0 } else { looks_without_one + 1 };
         while let Ok((client, connection)) =
             tokio_postgres::connect(&crowd, tokio_postgres::NoTls).await
         {
             tokio::spawn(connection);
             taken.push(client);
         }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     println!("{} connections of others", taken.len());
     trial.suffers("no free connection", "SQLSTATE 53300").await;
