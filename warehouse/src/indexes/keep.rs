@@ -21,7 +21,7 @@ use trunkline_pgconn::Target;
 
 use super::{LeafIndex, refused};
 use crate::apply::{field, read, run, run_long, run_patiently};
-use crate::catalog::LEAF_BOUNDS;
+use crate::catalog::{LEAF_BOUNDS, WRITTEN_UNTIL};
 use crate::connection;
 use crate::error::{Error, chain};
 use crate::partitions::TABLE_NAME;
@@ -176,7 +176,9 @@ fn state() -> String {
          k.name = ANY (s.indexes) AS is_asked, \
          k.name = {unasked} AND s.layout IS NOT NULL AND NOT s.materialized \
          AND f.index_refused_at IS NULL AND c.relpages <= {PAGES_UNASKED} \
-         AND (f.partition IS NOT NULL OR x.indexrelid IS NOT NULL) AS is_unasked, x.indexrelid IS NOT NULL AS is_there, \
+         AND r.bounds[2]::timestamptz < {WRITTEN_UNTIL} \
+         AND (f.partition IS NOT NULL OR x.indexrelid IS NOT NULL) AS is_unasked, \
+         x.indexrelid IS NOT NULL AS is_there, \
          coalesce(x.indisvalid, false) AS is_valid, r.bounds[1]::timestamptz AS begins \
          FROM trunkline.sources s \
          JOIN pg_inherits i ON i.inhparent = to_regclass('trunkline_data.bucket_' || s.bucket) \

@@ -227,6 +227,15 @@ async fn a_partition_that_is_over_gets_the_one_on_events_without_being_asked() {
     let notes = ensure_one(&warehouse, asking(&[])).await.notes;
     assert_eq!(notes, nothing, "nobody has asked");
 
+    // That of a partition that is not over is there for who asks, and no longer.
+    ensure_one(&warehouse, asking(&[LeafIndex::Event])).await;
+    let asked = warehouse.keep_indexes(&cluster("default/main")).await;
+    assert!(asked.unwrap().report.changed.len() > 7);
+    ensure_one(&warehouse, asking(&[])).await;
+    keep(&warehouse).await;
+    let over = indexed(&admin, "_by_event").await;
+    assert!(over <= 2, "{over}: {old} and perhaps yesterday's");
+
     // It stays while the partition waits for its upkeep again, as after rows were erased.
     let thaw = "DELETE FROM trunkline.frozen_partitions \
                 WHERE partition = to_regclass('trunkline_data.";
