@@ -116,6 +116,12 @@ pub fn load_average() -> anyhow::Result<f64> {
     Ok(first.parse()?)
 }
 
+/// Huge pages that the machine sets aside (`vm.nr_hugepages`), of 2 MiB each on most.
+pub fn huge_pages() -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string("/proc/sys/vm/nr_hugepages")?;
+    Ok(text.trim().parse()?)
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::Command;

@@ -16,7 +16,7 @@ use clap::Parser;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use trunkline_bench::output::{self, say};
-use trunkline_bench::process::load_average;
+use trunkline_bench::process::{huge_pages, load_average};
 use trunkline_cli::postgres::{Options, PrivatePostgres};
 use trunkline_warehouse::{LeafIndex, LeafIndexes};
 
@@ -68,6 +68,9 @@ struct Arguments {
     /// Where the server has its data, for a look at it afterwards; a temporary folder without it
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Ask what an earlier run of this day left in --data-dir, with the same --events and --days
+    #[arg(long, requires = "data_dir")]
+    filled: bool,
     /// File for the findings, one JSON object a line [default: bench/results/reading-TIME.jsonl]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -102,7 +105,14 @@ async fn main() -> anyhow::Result<()> {
     let server = server.await?;
 
     let indexes: LeafIndexes = arguments.with.iter().copied().collect();
-    let product = make(&server, scale, indexes, arguments.materialized).await?;
+    let product = make(
+        &server,
+        scale,
+        indexes,
+        arguments.materialized,
+        arguments.filled,
+    );
+    let product = product.await?;
     let client = product.connect().await?;
     let events = scale.events() as f64;
     let subject = Subject {
@@ -116,6 +126,7 @@ async fn main() -> anyhow::Result<()> {
         materialized_bytes_per_event: product.materialized_bytes(&client).await? as f64 / events,
         typed_bytes_per_event: typed::bytes(&client).await? as f64 / events,
         load_average: load_average()?,
+        huge_pages: huge_pages()?,
     };
     serde_json::to_writer(&file, &subject)?;
     writeln!(file)?;
@@ -166,17 +177,25 @@ fn scale(arguments: &Arguments) -> anyhow::Result<Scale> {
     })
 }
 
-/// Makes and fills both.
+/// Makes and fills both, unless that was done.
 async fn make(
     server: &PrivatePostgres,
     scale: Scale,
     indexes: LeafIndexes,
     is_materialized: bool,
+    is_filled: bool,
 ) -> anyhow::Result<Product> {
     let start = Instant::now();
     let step = |what: &str| progress(&format!("{:.0} s: {what}", start.elapsed().as_secs_f64()));
     let product = Product::make(server.url(), scale, indexes, is_materialized).await?;
     let (client, other) = (product.connect().await?, product.connect().await?);
+    if is_filled {
+        product.keep_up().await?;
+        product.require_filled(&client).await?;
+        step("ready");
+        return Ok(product);
+    }
+    product.make_past(&client).await?;
     step("events");
     // Oldest first, as they would have come; two sessions, since one keeps one processor busy.
     let ages: Vec<_> = (1..=scale.days).rev().collect();

@@ -54,7 +54,7 @@ pub(crate) struct Product {
 }
 
 impl Product {
-    /// Makes the source, without events.
+    /// Makes the source where it is not there, without events.
     pub(crate) async fn make(
         url: String,
         scale: Scale,
@@ -66,7 +66,7 @@ impl Product {
         let cluster: ClusterName = CLUSTER.parse()?;
         let desired = [DesiredSource {
             indexes: Some(indexes),
-            shaping: is_materialized.then(|| Shaping {
+            shaping: Some(Shaping {
                 is_materialized,
                 ..Shaping::default()
             }),
@@ -74,14 +74,31 @@ impl Product {
         }];
         let results = warehouse.ensure_sources(&cluster, &desired, &[], None);
         let (_, place) = results.await?.pop().context("no source was made")?;
-        let product = Self {
+        Ok(Self {
             bucket: place?.bucket,
             url,
             scale,
             today: Timestamp::now().to_zoned(TimeZone::UTC).date(),
-        };
-        product.make_past(&product.connect().await?).await?;
-        Ok(product)
+        })
+    }
+
+    /// Fails unless each of the days has its events.
+    pub(crate) async fn require_filled(&self, client: &Client) -> anyhow::Result<()> {
+        let (first, end) = (self.day(self.scale.days)?, self.day(0)?);
+        let sql = format!(
+            "SELECT count(*) FROM trunkline.events WHERE bucket = {} \
+             AND received_at >= '{first} 00:00+00' AND received_at < '{end} 00:00+00'",
+            self.bucket
+        );
+        let (found, expected) = (
+            client.query_one(&sql, &[]).await?.get::<_, i64>(0),
+            self.scale.events(),
+        );
+        ensure!(
+            found == expected,
+            "{found} events from {first} to {end}, not {expected}: fill it today"
+        );
+        Ok(())
     }
 
     /// A session of an analyst, whose time zone is UTC.
@@ -103,7 +120,7 @@ impl Product {
     }
 
     /// The partitions of the days before yesterday, as they were made then: like today's.
-    async fn make_past(&self, client: &Client) -> anyhow::Result<()> {
+    pub(crate) async fn make_past(&self, client: &Client) -> anyhow::Result<()> {
         let (bucket, like) = (self.bucket, self.leaf(self.today));
         for age in 2..=self.scale.days {
             let day = self.day(age)?;

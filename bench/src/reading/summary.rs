@@ -25,6 +25,8 @@ pub(crate) struct Subject {
     pub(crate) typed_bytes_per_event: f64,
     /// The machine's load average before anything was asked.
     pub(crate) load_average: f64,
+    /// Huge pages that the machine sets aside; a server takes them where they hold its shared buffers.
+    pub(crate) huge_pages: u64,
 }
 
 /// A line for each question.
@@ -94,6 +96,7 @@ mod tests {
             materialized_bytes_per_event: 0.0,
             typed_bytes_per_event: 700.0,
             load_average: 0.0,
+            huge_pages: 0,
         };
         let table = table(&subject, &[finding]);
         assert!(

@@ -122,6 +122,13 @@ COMMENT ON FUNCTION trunkline.keep_materialized() IS \
 'Keeps materialised rows in step with the events of a partition.';
 REVOKE ALL ON FUNCTION trunkline.keep_materialized() FROM PUBLIC";
 
+/// A migration for what it keeps out: a program that does not know of it would add partitions to a table
+/// that views read all of.
+pub(crate) const WHOLE: &str = "\
+COMMENT ON COLUMN trunkline.relations.materialized IS \
+'What the view reads from a materialised table: its name, what names the columns, the partitions, and \
+whether these are to be all that the table has.'";
+
 pub(crate) fn catalog() -> String {
     format!("{TABLES};\n{FUNCTION}")
 }

@@ -1,7 +1,8 @@
 //! One partition of a materialised table, and the steps of its life. Pure.
 //!
 //! ```text
-//! begin ──► fill ──► VACUUM (FREEZE) ──► attach ──► views read it ──► … ──► views do not ──► drop
+//! begin ──► fill ──► VACUUM (FREEZE) ──► views name times ──► attach ──► views read it ──► …
+//!   … ──► views do not ──► drop
 //! ```
 //!
 //! Invariants:
@@ -11,7 +12,7 @@
 //!   was filled makes it start anew.
 //! - It is ready when its rows are frozen: then a transaction that began before it was filled sees them
 //!   too, and misses nothing when it comes upon a view that reads them.
-//! - What a view reads is not dropped.
+//! - What a view reads is not dropped, and a table that a view reads whole gains nothing.
 
 use std::collections::BTreeSet;
 
@@ -224,8 +225,8 @@ pub(super) fn fill(table: &str, partition: &str) -> String {
     )
 }
 
-/// Makes it a part of its table, once it has everything and everybody sees that. The lock holds off who
-/// changes rows of the partition, for a moment.
+/// Makes it a part of its table, once it has everything and everybody sees that, and no view reads the
+/// table whatever its times are. The lock holds off who changes rows of the partition, for a moment.
 pub(super) fn attach(table: &str, closed: &Closed) -> Step {
     let partition = &closed.partition;
     let name = leaf_name(table, partition);
@@ -241,7 +242,10 @@ pub(super) fn attach(table: &str, closed: &Closed) -> Step {
              JOIN pg_class c ON c.oid = to_regclass('trunkline_data.' || p.name) \
              WHERE p.name = $1 AND NOT p.is_ready AND p.filled_by IS NOT NULL \
              AND age(p.filled_by) > age(c.relfrozenxid) \
-             AND NOT EXISTS (SELECT FROM trunkline.materialized_changes m WHERE m.id = p.id))",
+             AND NOT EXISTS (SELECT FROM trunkline.materialized_changes m WHERE m.id = p.id) \
+             AND NOT EXISTS (SELECT FROM trunkline.relations r \
+             WHERE r.materialized ->> 'table' = p.table_name \
+             AND (r.materialized ->> 'whole')::boolean))",
             [&name],
         ),
         sql: format!(

@@ -4,7 +4,7 @@
 //! ```text
 //! keep (upkeep, with time)                  follow (beside news)      release (before retention)
 //!   tables, keys, views  ◄────────────────────┘                         views, partitions
-//!   the latest partition that lacks something: begin, fill, freeze, attach, views
+//!   the latest partition that lacks something: begin, fill, freeze, views, attach, views
 //! ```
 //!
 //! Invariants:
@@ -33,11 +33,11 @@ use crate::error::Error;
 use crate::step::{Outcome, PendingReason, PendingStep, Report, Step};
 use crate::upkeep::then_pause;
 use leaf::{Closed, Leaf, attach, begin, drop_leaf, fill, find_keys, leaf_name};
-use show::show;
+use show::{name_times, show};
 use state::State;
 use table::{Table, drop_table};
 
-pub(crate) use catalog::catalog;
+pub(crate) use catalog::{WHOLE, catalog};
 pub(crate) use release::{drop_all, release};
 
 /// Does all that is due, of one source after another, and says what it did.
@@ -181,14 +181,11 @@ impl Keeper<'_> {
             }
         }
         for relation in state.wanted.keys() {
-            let Some(table) = state.tables.get(relation) else {
-                continue;
-            };
             let leaf = state.leaf(relation, closed);
             match leaf.filter(|leaf| !outdated.contains_key(&leaf.id)) {
                 Some(leaf) if leaf.is_ready => {}
                 leaf => {
-                    if !self.build_one(table, closed, leaf).await? {
+                    if !self.build_one(state, relation, closed, leaf).await? {
                         // Nor does any other get the lock of the partition.
                         break;
                     }
@@ -202,10 +199,14 @@ impl Keeper<'_> {
     /// of the partition of events.
     async fn build_one(
         &mut self,
-        table: &Table,
+        state: &State,
+        relation: &str,
         closed: &Closed,
         there: Option<&Leaf>,
     ) -> Result<bool, Error> {
+        let Some(table) = state.tables.get(relation) else {
+            return Ok(true);
+        };
         let name = leaf_name(&table.name, &closed.partition);
         if there.is_none() && self.step(&begin(table, closed)).await? == Some(Outcome::Locked) {
             return Ok(false);
@@ -218,9 +219,11 @@ impl Keeper<'_> {
         let doing = format!("freeze trunkline_data.{name}");
         let sql = format!("VACUUM (FREEZE, ANALYZE) trunkline_data.{name}");
         self.long(&doing, &sql).await?;
+        let named = name_times(self.client, state, relation).await;
+        self.note(named)?;
         let attached = self.step(&attach(&table.name, closed)).await?;
         if attached == Some(Outcome::NotNeeded) {
-            // Somebody's snapshot is older.
+            // Somebody's snapshot is older, or somebody reads for long a view that reads the whole table.
             self.report.pending.push(PendingStep {
                 step: format!("attach trunkline_data.{name}"),
                 reason: PendingReason::Locked,

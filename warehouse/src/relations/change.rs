@@ -43,6 +43,8 @@ pub(crate) struct Definition {
     part: Option<String>,
     /// Partitions of that, which have to be there: as an array of their numbers.
     leaves: String,
+    /// The table that has to have no others; empty where it may.
+    whole: String,
     /// Names the definition.
     fingerprint: String,
     /// What the catalog remembers as that; empty without a view.
@@ -129,6 +131,9 @@ impl Definition {
         Self {
             part: part.map(Part::to_catalog),
             leaves: format!("{{{}}}", leaves.join(",")),
+            whole: part
+                .filter(|part| part.is_whole)
+                .map_or_else(String::new, |part| part.table.clone()),
             ..self
         }
     }
@@ -182,6 +187,7 @@ impl Definition {
             is_of_event: false,
             part: None,
             leaves: "{}".to_owned(),
+            whole: String::new(),
             fingerprint: view.fingerprint(),
             remembered,
             renames: Vec::new(),
@@ -223,20 +229,23 @@ impl Definition {
     }
 
     /// The step that changes what is read from a materialised table: needed as long as the view is what
-    /// is remembered, and all that it is to read is there.
+    /// is remembered, all that it is to read is there, and no more where it is to read all.
     pub(crate) fn step_of_part(&self) -> Step {
         let needed = Test::new(
             "EXISTS (SELECT FROM trunkline.sources WHERE bucket = $1::integer AND layout = $2) \
              AND EXISTS (SELECT FROM trunkline.relations \
              WHERE source_number = $1::integer AND relation = $3 AND fingerprint = $4) \
              AND NOT EXISTS (SELECT FROM unnest($5::bigint[]) AS r(id) WHERE NOT EXISTS \
-             (SELECT FROM trunkline.materialized_partitions p WHERE p.id = r.id AND p.is_ready))",
+             (SELECT FROM trunkline.materialized_partitions p WHERE p.id = r.id AND p.is_ready)) \
+             AND NOT EXISTS (SELECT FROM trunkline.materialized_partitions p \
+             WHERE p.table_name = $6 AND p.is_ready AND p.id <> ALL ($5::bigint[]))",
             [
                 &self.number.to_string(),
                 self.layout,
                 &self.relation,
                 &self.remembered,
                 &self.leaves,
+                &self.whole,
             ],
         );
         self.build(needed, &self.create(), &self.comments)

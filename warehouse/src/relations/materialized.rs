@@ -5,6 +5,8 @@
 //!   of a view is what the view does, whoever looks.
 //! - It holds for one definition: a relation whose columns or rows change reads its events until what
 //!   is materialised has been looked at again.
+//! - Where it is all of its table, the view names no times on that side: PostgreSQL reads such a table
+//!   like one that a query names itself. So the table gains no partition meanwhile.
 
 use serde_json::{Value, json};
 use trunkline_model::names::quote_literal;
@@ -21,6 +23,8 @@ pub(crate) struct Part {
     pub(crate) definition: String,
     /// The partitions of it that are read, by time; at least one.
     pub(crate) leaves: Vec<PartLeaf>,
+    /// Whether these are all that it has.
+    pub(crate) is_whole: bool,
 }
 
 /// One partition of a materialised table.
@@ -34,8 +38,14 @@ pub(crate) struct PartLeaf {
 }
 
 impl Part {
-    /// The part of these partitions; None without any. Of ranges that do not touch the latest are kept.
-    pub(crate) fn new(table: &str, definition: String, mut leaves: Vec<PartLeaf>) -> Option<Self> {
+    /// The part of these partitions, of as many that the table has; None without any. Of ranges that do
+    /// not touch the latest are kept.
+    pub(crate) fn new(
+        table: &str,
+        definition: String,
+        mut leaves: Vec<PartLeaf>,
+        of: usize,
+    ) -> Option<Self> {
         leaves.sort();
         let begins = |place: usize| place == 0 || leaves[place - 1].end != leaves[place].start;
         let mut starts = (0..leaves.len()).rev().filter(|place| begins(*place));
@@ -45,6 +55,7 @@ impl Part {
         (!leaves.is_empty()).then(|| Self {
             table: table.to_owned(),
             definition,
+            is_whole: leaves.len() == of,
             leaves,
         })
     }
@@ -56,7 +67,13 @@ impl Part {
             .iter()
             .map(|leaf| json!([leaf.id, leaf.start, leaf.end]))
             .collect();
-        json!({"table": self.table, "definition": self.definition, "leaves": leaves}).to_string()
+        json!({
+            "table": self.table,
+            "definition": self.definition,
+            "leaves": leaves,
+            "whole": self.is_whole,
+        })
+        .to_string()
     }
 
     /// As the catalog has it; None where this program does not understand it.
@@ -70,11 +87,20 @@ impl Part {
             })
         };
         let leaves = value["leaves"].as_array()?.iter().map(leaf);
-        Self::new(
-            value["table"].as_str()?,
-            value["definition"].as_str()?.to_owned(),
-            leaves.collect::<Option<_>>()?,
-        )
+        Some(Self {
+            table: value["table"].as_str()?.to_owned(),
+            definition: value["definition"].as_str()?.to_owned(),
+            leaves: leaves.collect::<Option<_>>()?,
+            is_whole: value["whole"].as_bool().unwrap_or(false),
+        })
+    }
+
+    /// The same, by its times although it is the whole table, so that this may gain another.
+    pub(crate) fn by_times(self) -> Self {
+        Self {
+            is_whole: false,
+            ..self
+        }
     }
 
     /// The times that it covers, as few ranges as there are.
@@ -89,8 +115,12 @@ impl Part {
         ranges
     }
 
-    /// Is true of the times that it covers. `time` is an expression.
-    pub(super) fn covers(&self, time: &str) -> String {
+    /// Is true of the times that it covers; None where that is true of all rows of its table. `time` is
+    /// an expression.
+    pub(super) fn covers(&self, time: &str) -> Option<String> {
+        if self.is_whole {
+            return None;
+        }
         let ranges = self.ranges().into_iter().map(|(start, end)| {
             format!(
                 "{time} >= {} AND {time} < {}",
@@ -98,7 +128,7 @@ impl Part {
                 quote_literal(end)
             )
         });
-        any_of(&ranges.collect::<Vec<_>>())
+        Some(any_of(&ranges.collect::<Vec<_>>()))
     }
 
     /// Is true of all other times, which is said without NOT, so that the planner leaves partitions out.
@@ -143,20 +173,21 @@ mod tests {
 
     fn part(days: &[i64]) -> Option<Part> {
         let leaves = days.iter().copied().map(leaf).collect();
-        Part::new("materialized_7_x", "d".to_owned(), leaves)
+        Part::new("materialized_7_x", "d".to_owned(), leaves, 99)
     }
 
     #[test]
     fn what_is_covered_and_what_is_left_out_are_all_times_and_none_twice() {
         let one = part(&[12, 10, 11]).unwrap();
-        assert_eq!(one.covers("r"), "r >= '2026-11-10' AND r < '2026-11-13'");
+        let covered = |part: &Part| part.covers("r").unwrap();
+        assert_eq!(covered(&one), "r >= '2026-11-10' AND r < '2026-11-13'");
         assert_eq!(
             one.leaves_out("r"),
             "(r < '2026-11-10' OR r >= '2026-11-13')"
         );
         let two = part(&[10, 12]).unwrap();
         assert_eq!(
-            two.covers("r"),
+            covered(&two),
             "(r >= '2026-11-10' AND r < '2026-11-11' OR r >= '2026-11-12' AND r < '2026-11-13')"
         );
         assert_eq!(
@@ -168,8 +199,34 @@ mod tests {
     #[test]
     fn the_catalog_gives_back_what_it_was_given() {
         let part = part(&[10, 12, 13]).unwrap();
-        assert_eq!(Part::from_catalog(&part.to_catalog()), Some(part));
+        let whole = Part {
+            is_whole: true,
+            ..part.clone()
+        };
+        for part in [part, whole] {
+            assert_eq!(Part::from_catalog(&part.to_catalog()), Some(part));
+        }
         assert_eq!(Part::from_catalog("{}"), None);
+        // As it was before layout 19.
+        let older = r#"{"table": "t", "definition": "d", "leaves": [[1, "a", "b"]]}"#;
+        assert!(!Part::from_catalog(older).unwrap().is_whole);
+    }
+
+    #[test]
+    fn what_is_all_of_a_table_needs_no_times_there() {
+        let leaves = |count: i64| (10..10 + count).map(leaf).collect::<Vec<_>>();
+        let new = |count, of| Part::new("t", "d".to_owned(), leaves(count), of).unwrap();
+        assert_eq!(new(3, 3).covers("r"), None);
+        assert_eq!(new(3, 3).leaves_out("r"), new(3, 4).leaves_out("r"));
+        assert!(new(3, 4).covers("r").is_some());
+        assert!(new(3, 3).by_times().covers("r").is_some());
+        // More separate ranges than a view names are not all.
+        let every_other: Vec<_> = (0..20).map(|n| leaf(n * 2)).collect();
+        assert!(
+            !Part::new("t", "d".to_owned(), every_other, 20)
+                .unwrap()
+                .is_whole
+        );
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(super) enum Kept {
     Column(StoredColumn),
     /// In that column of the event itself, which is looked up: it is large, or the same in most rows.
     Event(&'static str),
-    /// In nothing that is stored: an expression of the row that the table calls `t`.
+    /// In nothing that is stored: an expression of the row that is called `u`.
     Made(String),
 }
 
@@ -69,7 +69,7 @@ pub(super) fn columns(
     let fixed = fixed.into_iter().map(|fixed| ShownColumn {
         name: fixed.name.to_owned(),
         kept: if fixed.name == "event" {
-            Kept::Made(slug_of("t"))
+            Kept::Made(slug_of("u"))
         } else {
             of_fixed(fixed.name, &fixed.value)
         },

@@ -110,13 +110,11 @@ pub(crate) fn view(
         .iter()
         .map(|it| (Some(it.name.clone()), it.doc.clone()));
     comments.extend(said);
+    let stored = || stored(origin, name, relation, decided);
     let query = match (part, key_of(subject)) {
         (None, _) => events_alone(origin, subject, &events, &columns),
-        (Some(part), None) => union::all_rows(origin, subject, &events, &columns, part),
-        (Some(part), Some(key)) => {
-            let stored = stored(origin, name, relation, decided);
-            union::latest(origin, subject, &columns, &stored, &key, part)
-        }
+        (Some(part), None) => union::all_rows(origin, subject, &columns, &stored(), part),
+        (Some(part), Some(key)) => union::latest(origin, subject, &columns, &stored(), &key, part),
     };
     View {
         options: origin.options(),

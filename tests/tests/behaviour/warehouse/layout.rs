@@ -241,6 +241,7 @@ async fn an_older_layout_is_migrated_and_keeps_its_rows() {
             "create trunkline.materialized_tables (layout version 16)",
             "let sources ask for indexes, and times be read in parallel (layout version 17)",
             "remember partitions that cannot be indexed (layout version 18)",
+            "let views read all of a materialised table (layout version 19)",
             "add column body_text to trunkline.events",
             "add column raw to trunkline.events",
             "add column unsettled to trunkline.events",

@@ -12,7 +12,7 @@ fn part() -> Part {
         end: "2026-11-25 00:00:00.000000+00".to_owned(),
         id: 1,
     };
-    Part::new("materialized_8_x", "d".to_owned(), vec![leaf]).unwrap()
+    Part::new("materialized_8_x", "d".to_owned(), vec![leaf], 2).unwrap()
 }
 
 fn stored_of(decided: &Decided, relation: &str) -> Stored {
@@ -22,9 +22,13 @@ fn stored_of(decided: &Decided, relation: &str) -> Stored {
 
 /// The query of a relation of which a part is read from a table, in one line.
 fn query(decided: &Decided, relation: &str) -> String {
+    query_of(decided, relation, &part())
+}
+
+fn query_of(decided: &Decided, relation: &str, part: &Part) -> String {
     let found = &decided.relations[relation];
     let origin = origin(Naming::Segment, false);
-    let view = view(origin, relation, found, decided, Some(&part()));
+    let view = view(origin, relation, found, decided, Some(part));
     view.query.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -35,7 +39,7 @@ fn each_row_is_read_from_one_side_by_its_time() {
     let (table, events) = query.split_once(" UNION ALL ").unwrap();
     assert!(
         table.ends_with(
-            "FROM trunkline_data.materialized_8_x AS t \
+            "t.place FROM trunkline_data.materialized_8_x AS t \
              WHERE t.\"received_at\" >= '2026-11-24 00:00:00.000000+00' \
              AND t.\"received_at\" < '2026-11-25 00:00:00.000000+00'"
         ),
@@ -43,35 +47,56 @@ fn each_row_is_read_from_one_side_by_its_time() {
     );
     assert!(
         events.ends_with(
-            "FROM trunkline_data.bucket_7 AS b WHERE NOT b.\"dup\" AND b.\"type\" = 'track' \
+            "NULL::tid FROM trunkline_data.bucket_7 AS b WHERE NOT b.\"dup\" AND b.\"type\" = 'track' \
              AND b.\"event\" = 'Order Completed' \
              AND (b.\"received_at\" < '2026-11-24 00:00:00.000000+00' \
-             OR b.\"received_at\" >= '2026-11-25 00:00:00.000000+00')"
+             OR b.\"received_at\" >= '2026-11-25 00:00:00.000000+00') ) AS u"
         ),
         "{events}"
     );
-    assert_eq!(
-        table.matches(" AS \"").count(),
-        events.matches(" AS \"").count()
-    );
-    // Nothing of JSON is read on that side but what is looked up, and that by its key.
+    let (outside, table) = table.split_once(" FROM ( SELECT ").unwrap();
+    // Nothing of JSON is read on that side but what is looked up, and that by its key and outside.
     assert!(!table.contains("#>"), "{table}");
-    assert_eq!(table.matches("\"body_json\"").count(), 2);
+    assert!(table.contains("NULL::jsonb AS \"body_json\""), "{table}");
     assert!(
-        table.contains("'order_completed'::text AS \"event\""),
-        "{table}"
+        outside.contains("coalesce(u.\"body_json\", (SELECT e.\"body_json\" FROM"),
+        "{outside}"
+    );
+    assert!(
+        outside.contains("'order_completed'::text AS \"event\""),
+        "{outside}"
+    );
+    assert!(
+        !format!("{table}{events}").contains("(SELECT"),
+        "{table}{events}"
     );
 }
 
 #[test]
-fn the_names_that_vendors_give_to_events_are_joined_on_both_sides() {
-    let query = query(&decided(Naming::Segment, &[]), "tracks");
-    for row in ["t", "b"] {
-        let join = format!(
-            "LEFT JOIN trunkline.event_names AS n ON n.source_number = 8 AND n.event = {row}.\"event\" WHERE"
+fn what_is_all_of_a_table_is_read_without_a_condition() {
+    let decided = decided(Naming::Segment, &[property(1, &["total"], Kind::Number)]);
+    let whole = Part {
+        is_whole: true,
+        ..part()
+    };
+    for relation in ["order_completed", "users"] {
+        let (some, all) = (
+            query(&decided, relation),
+            query_of(&decided, relation, &whole),
         );
-        assert!(query.contains(&join), "{query}");
+        let (table, events) = all.split_once(" UNION ALL ").unwrap();
+        let (_, events_of_some) = some.split_once(" UNION ALL ").unwrap();
+        assert!(!table.contains("2026-11-2"), "{table}");
+        assert_eq!(events, events_of_some);
     }
+}
+
+#[test]
+fn the_names_that_vendors_give_to_events_are_joined_to_both_sides_together() {
+    let query = query(&decided(Naming::Segment, &[]), "tracks");
+    let join = ") AS u LEFT JOIN trunkline.event_names AS n \
+                ON n.source_number = 8 AND n.event = u.\"event\"";
+    assert!(query.ends_with(join), "{query}");
 }
 
 #[test]

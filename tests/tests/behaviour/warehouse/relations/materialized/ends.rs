@@ -78,6 +78,40 @@ async fn a_partition_that_is_dropped_takes_its_copies_with_it_and_waits_for_read
 }
 
 #[tokio::test]
+async fn a_table_gains_nothing_while_somebody_reads_a_view_of_all_of_it() {
+    let mut twins = filled(&[9]).await;
+    twins.keep().await;
+    let before = twins.parts("tracks").await;
+    let wholes = "SELECT count(*) FROM trunkline.relations WHERE materialized IS NOT NULL \
+                  AND NOT (materialized ->> 'whole')::boolean";
+    assert_eq!(value(&twins.admin, wholes).await, "0");
+
+    for bucket in twins.buckets {
+        past_leaf(&twins.admin, bucket, 4).await;
+    }
+    for (event, id) in [("Order Completed", "o4"), ("Order Shipped", "s4")] {
+        twins
+            .receive(4, &track(event, id, &json!({"total": 4})))
+            .await;
+    }
+    twins.settle().await;
+    let reader = twins.database.admin().await;
+    let read = "BEGIN; SELECT count(*) FROM shop.tracks";
+    reader.batch_execute(read).await.unwrap();
+    let report = twins.warehouse.upkeep().await.unwrap();
+    assert!(!report.pending.is_empty(), "{report:?}");
+    twins.compare().await;
+    twins.compare_as(&reader).await;
+    assert_eq!(twins.parts("tracks").await, before);
+    assert_eq!(twins.parts("order_completed").await, before + 1);
+    reader.batch_execute("COMMIT").await.unwrap();
+
+    twins.keep().await;
+    assert_eq!(twins.parts("tracks").await, before + 1);
+    assert_eq!(value(&twins.admin, wholes).await, "0");
+}
+
+#[tokio::test]
 async fn when_nobody_wants_it_any_more_the_tables_go_once_no_view_reads_them() {
     let mut twins = filled(&[4, 3]).await;
     twins.keep().await;

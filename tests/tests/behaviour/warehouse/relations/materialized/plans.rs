@@ -163,6 +163,34 @@ async fn a_query_of_a_day_reads_that_day_alone() {
 }
 
 #[tokio::test]
+async fn what_is_all_of_a_table_is_planned_as_if_the_query_named_it() {
+    let mut twins = Twins::new(&[4, 3]).await;
+    receive_everything(&twins, &[4, 3, 0]).await;
+    twins.settle().await;
+    twins.keep().await;
+    for (relation, column) in [
+        ("order_completed", "paid"),
+        ("tracks", "event"),
+        ("pages", "path"),
+    ] {
+        let sql = format!(
+            "EXPLAIN SELECT {column}, count(*) FROM shop.{relation} \
+             WHERE received_at < now() - interval '2 days' GROUP BY 1"
+        );
+        let plan = rows(&twins.admin, &sql).await;
+        assert!(
+            plan.iter().any(|line| line.contains(" on materialized_")),
+            "{plan:#?}"
+        );
+        // Neither a node around the table nor a look at the event, which nobody asks for.
+        let more = |line: &&String| {
+            line.contains("Subquery Scan on \"*SELECT* 1") || line.contains("SubPlan")
+        };
+        assert_eq!(plan.iter().find(more), None, "{plan:#?}");
+    }
+}
+
+#[tokio::test]
 async fn readers_read_the_relations_and_none_of_the_tables() {
     let mut twins = Twins::new(&[3]).await;
     receive_everything(&twins, &[3, 0]).await;
