@@ -93,11 +93,19 @@ impl Keeper<'_> {
     async fn keep_one(&mut self, number: i32) -> Result<(), Error> {
         let mut tried = BTreeSet::new();
         loop {
-            let Some(state) = Box::pin(self.prepare(number)).await? else {
+            let Some(mut state) = Box::pin(self.prepare(number)).await? else {
                 return Ok(());
             };
             let shown = show(self.client, &state, &BTreeSet::new()).await;
+            let is_changed = shown.as_ref().is_ok_and(|it| !it.changed.is_empty());
             self.note(shown)?;
+            if is_changed {
+                // Who changes a view has to know what it is.
+                match State::read(self.client, number).await? {
+                    Some(changed) => state = changed,
+                    None => return Ok(()),
+                }
+            }
             let due = |closed: &&Closed| {
                 closed.is_settled && !tried.contains(&closed.partition) && state.is_due(closed)
             };

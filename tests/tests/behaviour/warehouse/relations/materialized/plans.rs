@@ -122,6 +122,21 @@ async fn what_is_over_is_read_from_tables_and_shows_the_same() {
 }
 
 #[tokio::test]
+async fn all_days_that_are_over_are_in_tables_after_one_look() {
+    // Whose own maintenance would hold a lock or a snapshot now and then.
+    let server = server(&[("autovacuum", "off")]).await;
+    let days = [9, 8, 7, 4, 3];
+    let mut twins = Twins::on(&server, &days).await;
+    receive_everything(&twins, &days).await;
+    twins.settle().await;
+    let report = twins.warehouse.upkeep().await.unwrap();
+    assert_eq!(report.pending, []);
+    assert!(twins.parts("tracks").await >= days.len());
+    twins.compare().await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_query_of_a_day_reads_that_day_alone() {
     let mut twins = Twins::new(&[9, 4, 3]).await;
     receive_everything(&twins, &[9, 4, 3, 0]).await;
