@@ -87,11 +87,15 @@ impl Part {
             })
         };
         let leaves = value["leaves"].as_array()?.iter().map(leaf);
+        let part = Self::new(
+            value["table"].as_str()?,
+            value["definition"].as_str()?.to_owned(),
+            leaves.collect::<Option<_>>()?,
+            0,
+        );
         Some(Self {
-            table: value["table"].as_str()?.to_owned(),
-            definition: value["definition"].as_str()?.to_owned(),
-            leaves: leaves.collect::<Option<_>>()?,
             is_whole: value["whole"].as_bool().unwrap_or(false),
+            ..part?
         })
     }
 
@@ -207,6 +211,8 @@ mod tests {
             assert_eq!(Part::from_catalog(&part.to_catalog()), Some(part));
         }
         assert_eq!(Part::from_catalog("{}"), None);
+        let nothing = r#"{"table": "t", "definition": "d", "leaves": [], "whole": true}"#;
+        assert_eq!(Part::from_catalog(nothing), None);
         // As it was before layout 19.
         let older = r#"{"table": "t", "definition": "d", "leaves": [[1, "a", "b"]]}"#;
         assert!(!Part::from_catalog(older).unwrap().is_whole);
